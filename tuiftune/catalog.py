@@ -1,0 +1,172 @@
+"""What the describe child found (plugins, stages, profiles, problems), as dataclasses.
+
+The user's plugins and pydantic are imported there, in a process of its own, never here: a plugin that
+imports torch at the top, prints, loops or crashes costs the child and not the screen.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tuiftune.errors import PluginError, Problem
+from tuiftune.run.process import python
+
+TIMEOUT_S = 30.0
+"""A plugin that is still importing after this long is named and given up on."""
+
+
+@dataclass(frozen=True)
+class OptionInfo:
+    """One option of a stage or section, as its schema describes it."""
+
+    name: str
+    type: str
+    """In TOML's words: 'integer', 'float', 'string', 'boolean', 'array', 'table', or "'a' | 'b'"."""
+    default: Any
+    required: bool
+    description: str
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    name: str
+    kind: str
+    plugin: str
+    summary: str
+    options: list[OptionInfo]
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    name: str
+    source: str
+    """'built-in', 'entry point' or 'drop-in'; 'not found' for a name in TUIFTUNE_PLUGINS that is none."""
+    path: str
+    version: str
+    stages: list[str]
+    """As 'kind/name'."""
+    import_ms: float
+    problem: str | None = None
+    """Why it could not be loaded, as `file:line: plugin 'x': ...`; None when it was."""
+
+
+@dataclass(frozen=True)
+class ProfileInfo:
+    name: str
+    path: str
+    source: str
+    """'workspace', 'user' or 'shipped'."""
+    description: str
+    pipeline: list[str]
+    """Stage names in order: ['text', 'tokenize', 'causal_lm', 'perplexity']."""
+    runnable: bool
+    """False for one that others extend and that names no dataset or trainer of its own."""
+    problems: list[Problem] = field(default_factory=list)
+    hides: list[str] = field(default_factory=list)
+    """Paths of farther profiles of the same name."""
+
+
+@dataclass(frozen=True)
+class Catalog:
+    plugins: list[PluginInfo]
+    stages: list[StageInfo]
+    sections: dict[str, list[OptionInfo]]
+    """Options of the `model` and `run` tables."""
+    profiles: list[ProfileInfo]
+
+
+@dataclass(frozen=True)
+class ResolvedProfile:
+    """A profile after extending, overriding and checking."""
+
+    name: str
+    path: str
+    description: str
+    effective: dict[str, Any]
+    """Every value in force, defaults filled in; what a run is started with. Empty when there are problems."""
+    origin: dict[str, str]
+    """Dotted key -> 'profiles/x.toml:7', 'default' or '--set'."""
+    pipeline: list[str]
+    problems: list[Problem]
+    notes: list[str]
+    """Things that are allowed and worth seeing, such as trust_remote_code."""
+    plugins: dict[str, str]
+    """Name and version of each plugin that brings a stage of this profile."""
+    runnable: bool = True
+    """False for one that others extend: it names no dataset or no trainer."""
+
+
+def _problems(data: Sequence[dict[str, Any]]) -> list[Problem]:
+    return [Problem(**item) for item in data]
+
+
+def _options(data: Sequence[dict[str, Any]]) -> list[OptionInfo]:
+    return [OptionInfo(**item) for item in data]
+
+
+def read_catalog(workspace: Path, timeout_s: float = TIMEOUT_S) -> Catalog:
+    """Everything there is to choose from. Raises PluginError when the child does not come back."""
+    data = _describe(["catalog", str(workspace)], timeout_s)
+    return Catalog(
+        plugins=[PluginInfo(**item) for item in data["plugins"]],
+        stages=[StageInfo(**{**item, "options": _options(item["options"])}) for item in data["stages"]],
+        sections={name: _options(items) for name, items in data["sections"].items()},
+        profiles=[ProfileInfo(**{**item, "problems": _problems(item["problems"])}) for item in data["profiles"]],
+    )
+
+
+def resolve_profile(
+    workspace: Path, name: str, overrides: Sequence[str] = (), timeout_s: float = TIMEOUT_S
+) -> ResolvedProfile:
+    """One profile with its `key=value` overrides. Its problems are in the result; raises PluginError when the
+    child does not come back."""
+    data = _describe(["resolve", str(workspace), name, *overrides], timeout_s)
+    return ResolvedProfile(**{**data, "problems": _problems(data["problems"])})
+
+
+def _describe(arguments: list[str], timeout_s: float) -> dict[str, Any]:
+    """Run the child and read its JSON; what plugins print goes to its stderr and is not mixed in."""
+    limit = f"--plugin-limit-s={timeout_s / 3:.1f}"
+    try:
+        done = subprocess.run(
+            python("-m", "tuiftune.describe", limit, *arguments),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PluginError(
+            f"{_child(error.stderr)} had not come back after {timeout_s:.0f} s. "
+            "Take the plugin out of plugins/, or load only what you need with TUIFTUNE_PLUGINS=a,b"
+        ) from error
+    if done.returncode != 0:
+        said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+        raise PluginError(
+            f"{_child(done.stderr)} ended with status {done.returncode}: {said[-1] if said else 'it printed nothing'}"
+        )
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+LOADING = "tuiftune: loading "
+"""The child says so on stderr before each plugin, so that one that hangs can be named."""
+LOADED = "tuiftune: plugins loaded"
+"""The child says so after the last plugin: what comes then is no plugin's fault."""
+
+
+def _last_loading(stderr: bytes | None) -> str | None:
+    """The plugin that was being loaded when the child ended."""
+    lines = (stderr or b"").decode("utf-8", "replace").splitlines()
+    told = [line for line in lines if line.startswith((LOADING, LOADED))]
+    return told[-1].removeprefix(LOADING) if told and told[-1] != LOADED else None
+
+
+def _child(stderr: bytes | None) -> str:
+    plugin = _last_loading(stderr)
+    return f"the process that loads plugin {plugin!r}" if plugin else "the process that lists plugins and profiles"

@@ -1,0 +1,364 @@
+"""The command line: parse, call, print. Exit status 0 good, 1 the run failed, 2 usage, profile, plugin or input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tuiftune import __version__
+from tuiftune.errors import ProfileError, RunFailed, TuiftuneError
+from tuiftune.paths import find_workspace
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def main() -> None:
+    """Entry point: a TuiftuneError is one sentence on stderr, anything else that is raised is a bug."""
+    try:
+        commands(standalone_mode=True)
+    except TuiftuneError as error:
+        from tuiftune.output import word
+
+        word(str(error))
+        sys.exit(error.exit_status)
+
+
+def json_option(command: Command) -> Command:
+    return click.option("--json", "json_wanted", is_flag=True, help="Print facts as JSON on stdout.")(command)
+
+
+def set_option(command: Command) -> Command:
+    return click.option(
+        "--set",
+        "overrides",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Override a value of the profile, e.g. train.epochs=1. May be given several times.",
+    )(command)
+
+
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="tuiftune")
+@click.pass_context
+def commands(context: click.Context) -> None:
+    """Fine-tune a causal language model: choose a profile, press Enter, watch it; close the window, it goes on.
+
+    Without a command: the dashboard. RUN is a run's id, a unique beginning of it, or 'latest'.
+    """
+    if context.invoked_subcommand is None:
+        from tuiftune.tui import guard
+
+        refusal = guard.refuse()
+        if refusal:
+            raise click.UsageError(f"{refusal}\nWithout a terminal: tuiftune run PROFILE, tuiftune watch --once")
+        guard.prepare()
+        from tuiftune.tui.app import run_dashboard  # Textual, 0.3 s: only when it is wanted
+
+        context.exit(run_dashboard(find_workspace()))
+
+
+@commands.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+def init(folder: Path) -> None:
+    """Make FOLDER (this one by default) a workspace: profiles/, plugins/, runs/."""
+    from tuiftune import output, workspace
+
+    for path in workspace.make(folder.resolve()):
+        output.fact(str(path))
+    output.word(f"{folder.resolve()} is a workspace. Next, there: tuiftune run my-text --set dataset.path=FILE")
+
+
+@commands.command()
+@click.argument("profile")
+@set_option
+@click.option("--name", help="A label for the run.")
+@click.option("--detach", is_flag=True, help="Print the run's id and return.")
+@json_option
+def run(profile: str, overrides: tuple[str, ...], name: str | None, detach: bool, json_wanted: bool) -> None:
+    """Start PROFILE in the background and follow it. Ctrl+C leaves it running."""
+    from tuiftune import catalog, output
+    from tuiftune.run import launch
+
+    workspace = find_workspace()
+    resolved = catalog.resolve_profile(workspace, profile, overrides)
+    if resolved.problems:
+        raise ProfileError(resolved.problems)
+    for note in resolved.notes:
+        output.word(note)
+    started = launch.start(workspace, resolved, name=name, command=sys.argv)
+    if detach:
+        if json_wanted:
+            output.as_json({"id": started.id, "path": str(started.path)})
+        else:
+            output.fact(started.id)
+        return
+    output.word(f"{started.id} runs in the background; Ctrl+C leaves it running")
+    _follow(started, json_wanted)
+
+
+def _follow(run_followed: Any, json_wanted: bool) -> None:
+    """Follow to the end and say how it ended; raises RunFailed where that is not `finished`."""
+    from tuiftune import output
+    from tuiftune.run.follow import ending, follow
+    from tuiftune.run.summary import summarize
+
+    try:
+        state = follow(run_followed)
+    except KeyboardInterrupt:
+        output.word(
+            f"\n{run_followed.id} goes on. Watch it: tuiftune watch {run_followed.id};"
+            f" stop it: tuiftune stop {run_followed.id}"
+        )
+        return
+    if json_wanted:
+        output.as_json(summarize(run_followed).to_json())
+    elif state.name == "finished":
+        output.fact(ending(run_followed, state))
+    if state.name != "finished":
+        raise RunFailed(ending(run_followed, state))
+
+
+@commands.command()
+@json_option
+def runs(json_wanted: bool) -> None:
+    """List the runs of this workspace, the newest first."""
+    from tuiftune import output
+    from tuiftune.run.folder import list_runs
+    from tuiftune.run.summary import summaries
+
+    workspace = find_workspace()
+    found = summaries(list_runs(workspace))
+    if json_wanted:
+        output.as_json([summary.to_json() for summary in found])
+    elif found:
+        output.fact(output.runs_table(found))
+    else:
+        output.word(f"{workspace}: no runs yet. Start one with: tuiftune run quickstart")
+
+
+@commands.command()
+@click.argument("run_reference", metavar="[RUN]", default="latest")
+@click.option("--once", is_flag=True, help="Print how it stands and return.")
+@json_option
+def watch(run_reference: str, once: bool, json_wanted: bool) -> None:
+    """Follow RUN (the latest by default) until it ends. Ctrl+C only stops the watching."""
+    from tuiftune import output
+    from tuiftune.run.folder import find_run, state_of
+    from tuiftune.run.follow import ending, standing
+    from tuiftune.run.summary import summarize
+
+    found = find_run(find_workspace(), run_reference)
+    if not once:
+        _follow(found, json_wanted)
+    elif json_wanted:
+        output.as_json(summarize(found).to_json())
+    else:
+        state = state_of(found)
+        output.fact(standing(found) if state.active else ending(found, state))
+
+
+@commands.command()
+@click.argument("run_reference", metavar="RUN")
+@click.option("-f", "--follow", "keep_following", is_flag=True, help="Go on until the run ends.")
+def logs(run_reference: str, keep_following: bool) -> None:
+    """Print the log of RUN."""
+    from tuiftune import output
+    from tuiftune.run.folder import find_run
+    from tuiftune.run.follow import log_lines
+
+    try:
+        for line in log_lines(find_run(find_workspace(), run_reference), keep_following):
+            output.fact(line)
+    except KeyboardInterrupt:
+        return
+
+
+@commands.command()
+@click.argument("run_reference", metavar="RUN")
+@click.option("--now", is_flag=True, help="Kill every process of it at once, without a checkpoint.")
+@json_option
+def stop(run_reference: str, now: bool, json_wanted: bool) -> None:
+    """Stop RUN: it writes a checkpoint, then ends; `tuiftune resume` goes on from there."""
+    from tuiftune import output
+    from tuiftune.run import launch
+    from tuiftune.run.folder import find_run
+
+    found = find_run(find_workspace(), run_reference)
+    answer = launch.stop(found, now=now)
+    if json_wanted:
+        output.as_json({"id": found.id, "answer": answer})
+    else:
+        output.fact(f"{found.id}: {answer}")
+    if answer.startswith("refused"):
+        sys.exit(TuiftuneError.exit_status)
+
+
+@commands.command()
+@click.argument("run_reference", metavar="RUN")
+@click.option("--detach", is_flag=True, help="Return once it runs.")
+@json_option
+def resume(run_reference: str, detach: bool, json_wanted: bool) -> None:
+    """Go on with RUN, which has stopped or failed, from its newest whole checkpoint."""
+    from tuiftune import output
+    from tuiftune.run import launch
+    from tuiftune.run.folder import find_run
+
+    found = find_run(find_workspace(), run_reference)
+    launch.resume(found)
+    if detach:
+        output.as_json({"id": found.id, "path": str(found.path)}) if json_wanted else output.fact(found.id)
+        return
+    _follow(found, json_wanted)
+
+
+@commands.command()
+@click.argument("run_reference", metavar="RUN")
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option("--series", help="Only this one, e.g. train/loss.")
+def metrics(run_reference: str, form: str, series: str | None) -> None:
+    """Print every recorded value of RUN: series, step, value, time (seconds since 1970)."""
+    from tuiftune.run.folder import find_run
+    from tuiftune.run.metrics_db import MetricsReader
+    from tuiftune.run.summary import json_number
+
+    reader = MetricsReader(find_run(find_workspace(), run_reference).metrics_file)
+    rows = reader.rows(series)
+    if form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(("series", "step", "value", "time"))
+        writer.writerows((row.series, row.step, row.value, row.time) for row in rows)
+        return
+    for row in rows:
+        value = json_number(row.value)
+        click.echo(json.dumps({"series": row.series, "step": row.step, "value": value, "time": row.time}))
+
+
+@commands.command(context_settings={"ignore_unknown_options": True})
+@click.argument("model", metavar="RUN|MODEL")
+@click.argument("prompt")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=200, show_default=True)
+@click.option(
+    "--temperature", type=click.FloatRange(min=0), default=0.8, show_default=True, help="0: always the likeliest token."
+)
+@click.option("--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="0: all tokens.")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
+@click.option("--seed", type=int, help="The same seed gives the same text.")
+@json_option
+def generate(model: str, prompt: str, json_wanted: bool, **sampling: Any) -> None:
+    """Let a run's model, or the model in a folder, go on from PROMPT."""
+    from tuiftune.run import tools
+
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in sampling.items() if value is not None]
+    sys.exit(tools.generate(find_workspace(), model, prompt, [*arguments, *(["--json"] if json_wanted else [])]))
+
+
+@commands.command()
+@click.argument("model", metavar="RUN|MODEL")
+@click.option("--profile", help="Data and evaluators for a model that is no run of ours.")
+@set_option
+@json_option
+def evaluate(model: str, profile: str | None, overrides: tuple[str, ...], json_wanted: bool) -> None:
+    """Measure a model on its profile's held-out text."""
+    from tuiftune import output
+    from tuiftune.run import tools
+
+    figures = tools.evaluate(find_workspace(), model, profile, overrides)
+    if json_wanted:
+        output.as_json(figures)
+        return
+    rows = [(stage, name, str(value)) for stage, found in figures.items() for name, value in found.items()]
+    output.fact(output.table(rows, ("STAGE", "FIGURE", "VALUE>")))
+
+
+@commands.command()
+@json_option
+def profiles(json_wanted: bool) -> None:
+    """List the profiles: yours and the shipped ones."""
+    from dataclasses import asdict
+
+    from tuiftune import catalog, output
+
+    found = catalog.read_catalog(find_workspace())
+    if json_wanted:
+        output.as_json([asdict(profile) for profile in found.profiles])
+    else:
+        output.fact(output.profiles_table(found))
+
+
+@commands.command()
+@click.argument("profile")
+@set_option
+@json_option
+def show(profile: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
+    """Print PROFILE as it would run: every value, and where it comes from."""
+    from dataclasses import asdict
+
+    from tuiftune import catalog, output
+
+    resolved = catalog.resolve_profile(find_workspace(), profile, overrides)
+    if json_wanted:
+        output.as_json(asdict(resolved))
+    elif not resolved.problems:
+        output.fact(output.effective_profile(resolved))
+    if resolved.problems:
+        raise ProfileError(resolved.problems)
+
+
+@commands.command()
+@click.argument("names", metavar="[PROFILE]...", nargs=-1)
+@set_option
+@json_option
+def check(names: tuple[str, ...], overrides: tuple[str, ...], json_wanted: bool) -> None:
+    """Find every problem of PROFILEs (all by default) before anything runs."""
+    from tuiftune import catalog, output
+
+    workspace = find_workspace()
+    wanted = names or [profile.name for profile in catalog.read_catalog(workspace).profiles if profile.runnable]
+    found = [catalog.resolve_profile(workspace, name, overrides) for name in wanted]
+    if json_wanted:
+        output.as_json(
+            [
+                {
+                    "profile": resolved.name,
+                    "path": resolved.path,
+                    "problems": [problem.to_json() for problem in resolved.problems],
+                    "notes": resolved.notes,
+                }
+                for resolved in found
+            ]
+        )
+    for resolved in found:
+        if not json_wanted and not resolved.problems:
+            output.fact(f"{resolved.name}: ok ({' → '.join(resolved.pipeline)})")
+        for note in resolved.notes:
+            output.word(note)
+    problems = [problem for resolved in found for problem in resolved.problems]
+    if problems:
+        raise ProfileError(problems)
+
+
+@commands.command()
+@json_option
+def plugins(json_wanted: bool) -> None:
+    """List the plugins, their stages, and those that could not be loaded."""
+    from dataclasses import asdict
+
+    from tuiftune import catalog, output
+
+    found = catalog.read_catalog(find_workspace())
+    if json_wanted:
+        output.as_json([asdict(plugin) for plugin in found.plugins])
+    else:
+        output.fact(output.plugins_table(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""python -P -m tuiftune.describe catalog WORKSPACE | resolve WORKSPACE NAME [KEY=VALUE ...]: JSON for catalog.py.
+
+The user's plugins are imported here, in a process of its own, so that no viewer pays for what they do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from tuiftune.catalog import Catalog, OptionInfo, ProfileInfo, StageInfo
+from tuiftune.check import CORE_OPTIONS, DEFAULT_VALIDATION, type_words
+from tuiftune.options import ModelOptions, Options, RunOptions
+from tuiftune.paths import display
+from tuiftune.plugins import LoadedStage, Registry, load_registry
+from tuiftune.profile import ProfileFile, list_profiles, resolve
+from tuiftune.stage import stage_summary
+
+PLUGIN_LIMIT_S = 10.0
+LIMIT_OPTION = "--plugin-limit-s="
+
+VALIDATION = OptionInfo(
+    name="validation",
+    type="float | string",
+    default=DEFAULT_VALIDATION,
+    required=False,
+    description="what is held out of training: a fraction of the documents, a file, or the name of a split",
+)
+"""Of every dataset stage: the core splits."""
+
+
+def main(arguments: list[str]) -> None:
+    """Answer on the real stdout; whatever plugins and their libraries print goes to stderr."""
+    answer_to = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    limit_s = PLUGIN_LIMIT_S
+    if arguments[0].startswith(LIMIT_OPTION):
+        limit_s = float(arguments.pop(0).removeprefix(LIMIT_OPTION))
+    command, workspace, *rest = arguments
+    registry = load_registry(Path(workspace), limit_s)
+    found = catalog(Path(workspace), registry) if command == "catalog" else _resolved(workspace, rest, registry)
+    with os.fdopen(answer_to, "w", encoding="utf-8") as stream:
+        json.dump(asdict(found), stream, default=str)
+    sys.stderr.flush()
+    os._exit(0)  # a thread that a plugin left behind must not keep this process
+
+
+def _resolved(workspace: str, rest: list[str], registry: Registry) -> Any:
+    name, *overrides = rest
+    return resolve(Path(workspace), name, registry, overrides)
+
+
+def catalog(workspace: Path, registry: Registry) -> Catalog:
+    """Everything there is to choose from."""
+    return Catalog(
+        plugins=registry.plugins,
+        stages=[_stage(loaded) for loaded in registry.stages.values()],
+        sections={"model": options_of(ModelOptions), "run": options_of(RunOptions)},
+        profiles=[_profile(workspace, file, registry) for file in list_profiles(workspace)],
+    )
+
+
+def _stage(loaded: LoadedStage) -> StageInfo:
+    options = options_of(loaded.cls.Options)
+    if "validation" in CORE_OPTIONS.get(loaded.cls.kind, ()):
+        options.append(VALIDATION)
+    return StageInfo(
+        name=loaded.cls.name,
+        kind=loaded.cls.kind,
+        plugin=loaded.plugin,
+        summary=stage_summary(loaded.cls),
+        options=options,
+    )
+
+
+def options_of(cls: type[Options]) -> list[OptionInfo]:
+    """The options of a class, in the order they are written."""
+    types = _types(cls)
+    return [
+        OptionInfo(
+            name=name,
+            type=types.get(name, "value"),
+            default=None if info.is_required() else _default(info.get_default(call_default_factory=True)),
+            required=info.is_required(),
+            description=info.description or "",
+        )
+        for name, info in cls.model_fields.items()
+    ]
+
+
+def _types(cls: type[Options]) -> dict[str, str]:
+    """In TOML's words; empty where a stranger's types have no JSON schema."""
+    try:
+        schema = cls.model_json_schema()
+        definitions = schema.get("$defs", {})
+        return {name: type_words(found, definitions) for name, found in schema.get("properties", {}).items()}
+    except Exception as error:  # a type of the plugin's own that says nothing about itself
+        print(f"{cls.__module__}: {type(error).__name__}: {error}", file=sys.stderr)
+        return {}
+
+
+def _default(value: Any) -> Any:
+    return to_jsonable_python(value, fallback=str)
+
+
+def _profile(workspace: Path, file: ProfileFile, registry: Registry) -> ProfileInfo:
+    resolved = resolve(workspace, file.name, registry)
+    return ProfileInfo(
+        name=file.name,
+        path=resolved.path,
+        source=file.source,
+        description=resolved.description,
+        pipeline=resolved.pipeline,
+        runnable=resolved.runnable,
+        problems=resolved.problems,
+        hides=[display(path, workspace) for path in file.hides],
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

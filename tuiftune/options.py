@@ -1,0 +1,53 @@
+"""What a profile may say: the base of every stage's options, and the sections the core reads."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Field", "ModelOptions", "Options", "RunOptions"]
+
+
+class Options(BaseModel):
+    """Base of a stage's options: unknown keys are refused, types are strict, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ModelOptions(Options):
+    """The `[model]` table: which causal language model is trained."""
+
+    name: str | None = Field(
+        None,
+        description="Hugging Face id or folder of the model; a relative folder is looked up from the workspace",
+    )
+    tokenizer: str | None = Field(None, description="id or folder of the tokenizer; the model's own when left out")
+    init: Literal["pretrained", "scratch"] = Field(
+        "pretrained", description="start from the model's weights, or from random ones made from model.config"
+    )
+    config: dict[str, Any] = Field(
+        default_factory=dict,
+        description="for init = 'scratch': values of the Hugging Face config, e.g. n_layer, laid over the config of "
+        "model.name; with a model_type they stand alone",
+    )
+    revision: str | None = Field(None, description="branch, tag or commit of a hub model")
+    trust_remote_code: bool = Field(
+        False, description="run Python code that comes with the model; only for models you have read"
+    )
+
+
+class RunOptions(Options):
+    """The `[run]` table: what the supervisor is told."""
+
+    keep_checkpoints: int = Field(
+        2, ge=1, description="newest checkpoints kept; older ones are removed once a newer one is sealed"
+    )
+    devices: str | None = Field(
+        None,
+        description="GPUs the run may use, as CUDA_VISIBLE_DEVICES takes them: '0', '0,1' or UUIDs; "
+        "an empty text hides them all",
+    )
+    stop_grace: float = Field(
+        120.0, gt=0, description="seconds a stop may take for its checkpoint before the worker is killed"
+    )

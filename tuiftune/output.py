@@ -1,0 +1,117 @@
+"""How the command line prints: facts on stdout, words on stderr, JSON where asked, no escape codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from tuiftune import units
+from tuiftune.catalog import Catalog, ResolvedProfile
+from tuiftune.run.summary import RunSummary
+from tuiftune.text import one_line, plain
+
+
+def fact(text: str) -> None:
+    """Print to stdout what was asked for; nothing in it can steer the terminal."""
+    click.echo(plain(text, limit=1_000_000))
+
+
+def word(text: str) -> None:
+    """Say something to the person, on stderr."""
+    click.echo(plain(text), err=True)
+
+
+def as_json(data: Any) -> None:
+    click.echo(json.dumps(data, ensure_ascii=False, indent=1, default=str))
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
+    """Left-aligned columns, as wide as they need to be; numbers are told by their header ending in '>'."""
+    titles = [title.rstrip(">") for title in header]
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in [titles, *cells]) for i in range(len(titles))]
+    lines = []
+    for row in [titles, *cells]:
+        padded = [
+            cell.rjust(width) if title.endswith(">") else cell.ljust(width)
+            for cell, width, title in zip(row, widths, header, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def runs_table(found: Sequence[RunSummary]) -> str:
+    """`tuiftune runs`."""
+    header = ("RUN", "STATE", "STEP>", "PERPLEXITY", "TOKENS/S>", "STARTED")
+    return table([_run_row(summary) for summary in found], header)
+
+
+def _run_row(summary: RunSummary) -> tuple[str, ...]:
+    steps = f"{summary.step:,}/{summary.total_steps:,}" if summary.total_steps else f"{summary.step:,}"
+    return (
+        summary.id,
+        summary.state,
+        steps,
+        perplexity_change(summary),
+        units.count(summary.tokens_per_s),
+        units.ago(summary.started),
+    )
+
+
+def perplexity_change(summary: RunSummary) -> str:
+    """`9.31 → 5.12`, with a word where the figures are made up."""
+    if summary.baseline is None and summary.last is None:
+        return "—"
+    before = units.figure((summary.baseline or {}).get("perplexity"))
+    after = units.figure((summary.last or {}).get("perplexity"))
+    return f"{before} → {after}" + (" (made up)" if summary.made_up else "")
+
+
+def profiles_table(catalog: Catalog) -> str:
+    """`tuiftune profiles`: the runnable ones, then those that others extend."""
+    found = sorted(catalog.profiles, key=lambda profile: (not profile.runnable, profile.name))
+    rows = []
+    for profile in found:
+        checks = f"{len(profile.problems)} problems" if profile.problems else "ok"
+        use = checks if profile.runnable or profile.problems else "base"
+        hides = f" (hides {', '.join(profile.hides)})" if profile.hides else ""
+        rows.append((profile.name, use, profile.source, profile.description + hides))
+    return table(rows, ("PROFILE", "CHECK", "FROM", "WHAT"))
+
+
+def plugins_table(catalog: Catalog) -> str:
+    """`tuiftune plugins`: each plugin with its stages, or why it could not be loaded."""
+    rows = [
+        (plugin.name, plugin.source, plugin.problem or ", ".join(plugin.stages) or "watches only")
+        for plugin in catalog.plugins
+    ]
+    return table(rows, ("PLUGIN", "FROM", "STAGES"))
+
+
+def effective_profile(profile: ResolvedProfile) -> str:
+    """`tuiftune show`: the whole profile as TOML, each value with where it comes from."""
+    import tomli_w
+
+    return "\n".join(
+        [f"# {profile.name}: {profile.path}", *_toml_lines(profile.effective, "", profile.origin, tomli_w.dumps)]
+    )
+
+
+def _toml_lines(data: dict[str, Any], prefix: str, origin: dict[str, str], dumps: Any) -> Iterator[str]:
+    tables = {}
+    for key, value in data.items():
+        if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
+            tables[key] = value
+            continue
+        text = dumps({key: value}).strip()
+        where = origin.get(f"{prefix}{key}")
+        yield f"{text:<40}  # {where}" if where and "\n" not in text else text
+    for key, value in tables.items():
+        for number, item in enumerate(value if isinstance(value, list) else [value]):
+            inside = f"{prefix}{key}" + (f".{number}" if isinstance(value, list) else "")
+            yield ""
+            yield f"[[{prefix}{key}]]" if isinstance(value, list) else f"[{prefix}{key}]"
+            yield from _toml_lines(item, f"{inside}.", origin, dumps)

@@ -1,0 +1,237 @@
+"""Turn what a dataset stage returns into documents on disk, split into train and validation."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuiftune.errors import RunStopped, StageError
+from tuiftune.rows import MAX_DOCUMENT_BYTES, RowWriter
+from tuiftune.stage import Context, DatasetLoader
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+__all__ = ["load_documents"]
+
+VALIDATION_SPLITS = ("validation", "valid", "val", "dev")
+"""Names a data set's own validation split goes by; `test` is only taken when it is asked for by name."""
+PROGRESS_S = 0.25
+
+Document = dict[str, Any]
+"""{"text": str, "segments": [{"text": str, "loss": bool}, ...] or None}"""
+
+
+def load_documents(stage: DatasetLoader, ctx: Context, validation: float | str) -> DatasetDict:
+    """Run a dataset stage: its documents as `train` and `validation`, on disk in `ctx.dir`.
+
+    Columns: `text` (str) and, where any document has them, `segments` (a list of {"text", "loss"}, or None).
+    `validation` is a fraction in (0, 1), used where the data has no validation split of its own; the name of a
+    split; or a file, which the same stage reads. The same seed and data give the same split on every machine.
+    Raises StageError where the documents are not such, or too few; RunStopped when a stop was asked for.
+    """
+    import datasets
+
+    splits = _splits(stage.run(ctx))
+    train_name = _train_name(splits)
+    train_source = splits.pop(train_name)
+    if isinstance(validation, str) and validation not in splits:
+        others, said = _other_file(stage, ctx, validation, [train_name, *splits]), f"file {validation}"
+    elif name := _own_split(splits, validation):
+        others, said = splits[name], f"the data's own split {name!r}"
+    else:
+        assert isinstance(validation, float | int)  # noqa: S101 - a split's name was found above
+        return _fraction(_write("documents", train_source, ctx), float(validation), ctx)
+    found = {"train": _write("train", train_source, ctx), "validation": _write("validation", others, ctx)}
+    for split, dataset in found.items():
+        if not len(dataset):
+            raise StageError(f"the {split} split holds no document ({said if split == 'validation' else train_name})")
+    ctx.log(f"{len(found['train']):,} documents to train on; validation: {len(found['validation']):,}, {said}")
+    return datasets.DatasetDict(found)
+
+
+def _splits(returned: Any) -> dict[str, Iterable[Any]]:
+    """What a stage returned, by split; one without splits is `train`."""
+    if isinstance(returned, str | bytes) or not isinstance(returned, Iterable):
+        raise StageError(
+            f"what it returned is {_kind(returned)}. A dataset stage returns or yields documents: "
+            'str, {"text": str} or {"segments": [...]}'
+        )
+    if isinstance(returned, Mapping):
+        if not returned:
+            raise StageError("it returned no split at all")
+        return dict(returned)
+    return {"train": returned}
+
+
+def _train_name(splits: Mapping[str, Any]) -> str:
+    if "train" in splits:
+        return "train"
+    if len(splits) == 1:
+        return next(iter(splits))
+    raise StageError(f"no split named 'train'; there are {_listed(splits)}")
+
+
+def _own_split(splits: Mapping[str, Any], validation: float | str) -> str | None:
+    if isinstance(validation, str):
+        return validation
+    return next((name for name in VALIDATION_SPLITS if name in splits), None)
+
+
+def _other_file(stage: DatasetLoader, ctx: Context, validation: str, names: list[str]) -> Iterable[Any]:
+    """The documents of the file that `dataset.validation` names, read by the same stage."""
+    from tuiftune.paths import resolve_path
+
+    if "path" not in type(stage.options).model_fields or not resolve_path(validation, ctx.workspace).exists():
+        near = difflib.get_close_matches(validation, names, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "Give a fraction such as 0.1, a file, or a split's name"
+        raise StageError(
+            f"dataset.validation: {validation!r} is neither a file nor a split of the data; "
+            f"there {'is' if len(names) == 1 else 'are'} {_listed(names)}. {hint}"
+        )
+    again = type(stage)(stage.options.model_copy(update={"path": validation}))
+    splits = _splits(again.run(ctx))
+    return splits[_train_name(splits)]
+
+
+def _fraction(documents: Dataset, fraction: float, ctx: Context) -> DatasetDict:
+    """A seeded, shuffled part of the documents as validation; both parts keep the order of the data."""
+    import datasets
+    import numpy as np
+
+    if not 0 < fraction < 1:
+        raise StageError(f"dataset.validation: {fraction} is no part of the data. Give a fraction such as 0.1")
+    count = len(documents)
+    if count < 2:
+        what = "there is only 1 document" if count else "there is no document"
+        raise StageError(
+            f"{what}, and training needs at least one, validation another. Cut the data into more "
+            "(stage text: --set dataset.unit=line), or name a file for it: --set dataset.validation=FILE"
+        )
+    # RandomState, not default_rng: NumPy promises that its stream never changes (NEP 19).
+    order = np.random.RandomState(ctx.seed % 2**32).permutation(count)
+    size = min(max(round(count * fraction), 1), count - 1)
+    chosen, rest = np.sort(order[:size]), np.sort(order[size:])
+    ctx.log(f"{count:,} documents: {len(rest):,} to train on, {size:,} for validation (shuffled, seed {ctx.seed})")
+    return datasets.DatasetDict(train=documents.select(rest), validation=documents.select(chosen))
+
+
+def _write(name: str, items: Iterable[Any], ctx: Context) -> Dataset:
+    """Check each item and write it to `ctx.dir`; the `segments` column is there where a document has some."""
+    plain, mixed = ctx.dir / f"{name}.arrow", ctx.dir / f"{name}-segments.arrow"
+    documents = _documents(items, ctx)
+    first_with_segments: Document | None = None
+    with RowWriter(plain, ["text"]) as writer:
+        for document in documents:
+            if document["segments"] is not None:
+                first_with_segments = document
+                break
+            writer.add(document, len(document["text"]))
+        dataset = writer.finish()
+    if first_with_segments is None:
+        return dataset
+    with RowWriter(mixed, ["text", "segments"]) as writer:
+        for document in _chained(dataset, first_with_segments, documents):
+            writer.add(document, 2 * len(document["text"]))
+        dataset = writer.finish()
+    plain.unlink()
+    return dataset
+
+
+def _chained(before: Dataset, first: Document, rest: Iterator[Document]) -> Iterator[Document]:
+    yield from ({"text": row["text"], "segments": None} for row in before)
+    yield first
+    yield from rest
+
+
+def _documents(items: Iterable[Any], ctx: Context) -> Iterator[Document]:
+    """Each item as a document, counted for the progress bar; what no UTF-8 can hold is replaced and counted."""
+    mended = count = 0
+    told = time.monotonic()
+    for count, item in enumerate(items, start=1):
+        document = _document(item, count)
+        if len(document["text"]) > MAX_DOCUMENT_BYTES:
+            raise StageError(
+                f"document {count} has more than {MAX_DOCUMENT_BYTES >> 20} MiB of text, too long for one document"
+            )
+        mended += _mend(document)
+        if time.monotonic() - told > PROGRESS_S:
+            told = time.monotonic()
+            ctx.progress(count, None, "documents")
+            if ctx.stopping:
+                raise RunStopped(0)
+        yield document
+    ctx.progress(count, count, "documents")
+    if mended:
+        ctx.log(f"documents with half of a surrogate pair, which is no character: {mended:,}; replaced by U+FFFD")
+
+
+def _document(item: Any, number: int) -> Document:
+    """Raises StageError where `item`, the `number`th from 1, is no document."""
+    if isinstance(item, str):
+        return {"text": item, "segments": None}
+    if not isinstance(item, Mapping):
+        raise StageError(
+            f"document {number} is {_kind(item)}. A document is a str, "
+            '{"text": str} or {"segments": [{"text": str, "loss": bool}, ...]}'
+        )
+    if item.get("segments") is not None:
+        segments = _segments(item["segments"], number)
+        return {"text": "".join(segment["text"] for segment in segments), "segments": segments}
+    if "text" not in item:
+        near = difflib.get_close_matches("text", map(str, item), n=1)
+        hint = f". Did you mean 'text' by {near[0]!r}?" if near else ""
+        raise StageError(f"document {number} has neither 'text' nor 'segments', but {_listed(item) or 'nothing'}{hint}")
+    if not isinstance(item["text"], str):
+        raise StageError(f"document {number}: 'text' is {_kind(item['text'])}, not a str")
+    return {"text": item["text"], "segments": None}
+
+
+def _segments(segments: Any, number: int) -> list[dict[str, Any]]:
+    if isinstance(segments, str) or not isinstance(segments, Iterable):
+        raise StageError(f"document {number}: 'segments' is {_kind(segments)}, not a list")
+    found = []
+    for place, segment in enumerate(segments, start=1):
+        where = f"document {number}, segment {place}"
+        if not isinstance(segment, Mapping):
+            raise StageError(f'{where} is {_kind(segment)}, not {{"text": str, "loss": bool}}')
+        if not isinstance(segment.get("text"), str):
+            raise StageError(f"{where}: 'text' is {_kind(segment.get('text'))}, not a str")
+        if not isinstance(segment.get("loss"), bool):
+            raise StageError(f"{where}: 'loss' is {_kind(segment.get('loss'))}, not a bool")
+        found.append({"text": segment["text"], "loss": segment["loss"]})
+    return found
+
+
+def _mend(document: Document) -> bool:
+    """Replace lone surrogates, as JSON's "\\ud800" gives them: neither Arrow nor a tokenizer takes them."""
+    try:
+        document["text"].encode()
+    except UnicodeEncodeError:
+        document["text"] = _without_surrogates(document["text"])
+        for segment in document["segments"] or ():
+            segment["text"] = _without_surrogates(segment["text"])
+        return True
+    return False
+
+
+def _without_surrogates(text: str) -> str:
+    """Halves that stand side by side become their character, others U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _kind(value: Any) -> str:
+    return "nothing (None)" if value is None else f"of type {type(value).__name__!r}"
+
+
+def _listed(names: Iterable[Any]) -> str:
+    return ", ".join(repr(str(name)) for name in names)
+
+
+def written_files(dataset: DatasetDict, folder: Path) -> list[Path]:
+    """The Arrow files under `folder` that a dataset is made of."""
+    files = {Path(file["filename"]) for split in dataset.values() for file in split.cache_files}
+    return sorted(file for file in files if folder in file.parents)

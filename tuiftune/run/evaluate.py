@@ -1,0 +1,64 @@
+"""python -m tuiftune.run.evaluate WORKSPACE PROFILE.toml MODEL: the profile's evaluators on a model folder.
+
+Prints {"<stage>": {"<figure>": value}} as JSON on stdout, what stages say on stderr; status 2 with a sentence
+when it cannot be done. A process of its own, since it imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tuiftune.errors import TuiftuneError
+from tuiftune.plugins import load_registry
+from tuiftune.profile import build
+from tuiftune.run.pipeline import PipelineRun
+from tuiftune.run.summary import json_number
+from tuiftune.text import one_line
+
+
+class PrintedRecorder:
+    """Figures are returned, not stored: only what stages say is shown."""
+
+    def metric(self, step: int, values: Mapping[str, float]) -> None: ...
+    def progress(self, stage: int, done: int, total: int | None, unit: str) -> None: ...
+    def event(self, kind: str, data: Mapping[str, Any]) -> None: ...
+    def fact(self, values: Mapping[str, Any]) -> None: ...
+
+    def sample(self, step: int, prompt: str, text: str, model: str) -> None:  # noqa: ARG002
+        print(f"{one_line(prompt)} | {one_line(text, 2000)}", file=sys.stderr)
+
+    def log(self, text: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {one_line(text)}", file=sys.stderr)
+
+
+def main(arguments: list[str]) -> int:
+    workspace, profile, model = (Path(argument) for argument in arguments)
+    try:
+        figures = evaluate(workspace, tomllib.loads(profile.read_text()), model)
+    except TuiftuneError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    print(json.dumps({name: {key: json_number(v) for key, v in found.items()} for name, found in figures.items()}))
+    return 0
+
+
+def evaluate(workspace: Path, effective: dict[str, Any], model: Path) -> dict[str, dict[str, float]]:
+    """Run the evaluate stages of a profile in force on the model in a folder, on the profile's own data.
+
+    Raises TuiftuneError where data, profile or model cannot be used.
+    """
+    registry = load_registry(workspace)
+    with tempfile.TemporaryDirectory(prefix="tuiftune-") as folder:
+        run = PipelineRun(workspace, Path(folder), build(effective, registry), registry, PrintedRecorder())
+        return run.evaluate(run.prepare_data(), {"train": model})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

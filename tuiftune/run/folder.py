@@ -1,0 +1,337 @@
+"""The run folder: create one, list them, find one by prefix, and say what state it is truly in."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import string
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tuiftune.errors import RunNotFound, WorkspaceError
+from tuiftune.paths import runs_folder
+from tuiftune.run.files import write_json, write_text
+from tuiftune.run.process import Identity, is_locked
+
+RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
+"""What a run, and so a profile that is run, may be called: it becomes a folder's name."""
+
+ACTIVE = ("starting", "running", "stopping")
+ENDED = ("finished", "stopped", "failed", "interrupted")
+
+START_GRACE_S = 20.0
+"""A new run has no supervisor yet for a moment; after this long it never came."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run is doing, with just the data that state has."""
+
+    name: str
+    since: float
+    """Seconds since the epoch."""
+    started: float
+    ended: float | None = None
+    reason: str | None = None
+    """For `failed`, `stopped` and `interrupted`: one sentence."""
+    attempt: int = 1
+    """Counts the starts of the worker: 2 after the first resume."""
+    supervisor: Identity | None = None
+    worker: Identity | None = None
+    left: list[int] = field(default_factory=list)
+    """Pids that did not end when the tree was ended; empty is good."""
+
+    @property
+    def active(self) -> bool:
+        return self.name in ACTIVE
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {
+            "state": self.name,
+            "since": self.since,
+            "started": self.started,
+            "ended": self.ended,
+            "reason": self.reason,
+            "attempt": self.attempt,
+            "supervisor": self.supervisor.to_json() if self.supervisor else None,
+            "worker": self.worker.to_json() if self.worker else None,
+            "left": self.left or None,
+        }
+        return {key: value for key, value in data.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> State:
+        def identity(key: str) -> Identity | None:
+            return Identity.from_json(data[key]) if data.get(key) else None
+
+        return cls(
+            name=data["state"],
+            since=float(data["since"]),
+            started=float(data["started"]),
+            ended=data.get("ended"),
+            reason=data.get("reason"),
+            attempt=data.get("attempt", 1),
+            supervisor=identity("supervisor"),
+            worker=identity("worker"),
+            left=data.get("left", []),
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and the names in it."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def profile_file(self) -> Path:
+        """The effective profile, defaults filled in: what the worker reads."""
+        return self.path / "profile.toml"
+
+    @property
+    def origin_file(self) -> Path:
+        """Where each value came from, versions and the command."""
+        return self.path / "origin.json"
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "state.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.db"
+
+    @property
+    def telemetry_file(self) -> Path:
+        return self.path / "telemetry.db"
+
+    @property
+    def worker_log(self) -> Path:
+        return self.path / "worker.log"
+
+    @property
+    def supervisor_log(self) -> Path:
+        return self.path / "supervisor.log"
+
+    @property
+    def exit_file(self) -> Path:
+        """The worker's last act: why it ended."""
+        return self.path / "exit.json"
+
+    @property
+    def requests(self) -> Path:
+        return self.path / "requests"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The finished model, a Hugging Face folder."""
+        return self.path / "model"
+
+    @property
+    def stages(self) -> Path:
+        return self.path / "stages"
+
+    @property
+    def supervisor_lock(self) -> Path:
+        return self.path / "supervisor.lock"
+
+    @property
+    def worker_lock(self) -> Path:
+        return self.path / "worker.lock"
+
+    def origin(self) -> dict[str, Any]:
+        """The content of origin.json; empty when it cannot be read."""
+        try:
+            data = json.loads(self.origin_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+
+def create(workspace: Path, profile: str, effective: dict[str, Any], origin: dict[str, Any]) -> Run:
+    """Make the folder of a new run, state `starting`, readable by its owner alone.
+
+    `mkdir` decides when two start at once: each gets a folder of its own.
+    Raises WorkspaceError where nothing can be written.
+    """
+    import tomli_w  # 24 ms, needed only here
+
+    text = tomli_w.dumps(effective)
+    folder = runs_folder(workspace)
+    run: Run | None = None
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run = _make_folder(folder, profile)
+        _fill(run, text, origin)
+    except OSError as error:
+        if run is not None:
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise WorkspaceError(
+            f"{folder}: no run can be made here: {error.strerror}. "
+            "Choose another workspace with TUIFTUNE_WORKSPACE=FOLDER"
+        ) from error
+    return run
+
+
+def _fill(run: Run, profile: str, origin: dict[str, Any]) -> None:
+    """What a new run consists of; state.json last, since a folder without it is no run."""
+    for folder in (run.requests, run.checkpoints, run.stages):
+        folder.mkdir(mode=0o700)
+    write_text(run.profile_file, profile)
+    write_json(run.origin_file, origin)
+    now = time.time()
+    write_state(run, State("starting", since=now, started=now))
+
+
+def _make_folder(folder: Path, profile: str) -> Run:
+    safe = re.sub(r"[^a-z0-9._-]+", "-", profile.lower()).strip("-._")[:40] or "run"
+    while True:
+        letters = "".join(random.SystemRandom().choices(string.ascii_lowercase, k=3))
+        run = Run(folder / f"{safe}-{time.strftime('%Y%m%d-%H%M%S')}-{letters}")
+        try:
+            run.path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return run
+
+
+def list_runs(workspace: Path) -> list[Run]:
+    """Every run of a workspace, the newest first."""
+    folder = runs_folder(workspace)
+    if not folder.is_dir():
+        return []
+    runs = [Run(entry) for entry in folder.iterdir() if (entry / "state.json").is_file()]
+    return sorted(runs, key=lambda run: (_started(run), run.id), reverse=True)
+
+
+def _started(run: Run) -> float:
+    """When a run was started, in seconds since the epoch; of a run with a damaged state, by its id."""
+    try:
+        return recorded_state(run).started
+    except RunNotFound:
+        stamp = re.search(r"\d{8}-\d{6}(?=-[a-z]{3}$)", run.id)
+        try:
+            return time.mktime(time.strptime(stamp.group(), "%Y%m%d-%H%M%S")) if stamp else 0.0
+        except ValueError:  # digits that are no date
+            return 0.0
+
+
+def find_run(workspace: Path, reference: str) -> Run:
+    """The run called `reference`: an id, a unique prefix of one, or `latest`.
+
+    Raises RunNotFound.
+    """
+    runs = list_runs(workspace)
+    if not runs:
+        raise RunNotFound(f"{runs_folder(workspace)}: no runs yet. Start one with: tuiftune run quickstart")
+    if reference == "latest":
+        return runs[0]
+    exact = [run for run in runs if run.id == reference]
+    if exact:
+        return exact[0]
+    found = [run for run in runs if run.id.startswith(reference)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(run.id for run in found[:5])
+        raise RunNotFound(f"{reference!r} is the beginning of {len(found)} runs: {names}. Give more of it")
+    raise RunNotFound(f"{reference!r} is no run of this workspace. See: tuiftune runs")
+
+
+def write_state(run: Run, state: State) -> None:
+    """For the supervisor alone (and `create`, before there is one)."""
+    write_json(run.state_file, state.to_json())
+
+
+def recorded_state(run: Run) -> State:
+    """What state.json says, true or not. Raises RunNotFound where it cannot be read."""
+    try:
+        return State.from_json(json.loads(run.state_file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunNotFound(f"{run.state_file}: cannot be read ({error})") from error
+
+
+def exit_record(run: Run) -> dict[str, Any]:
+    """What exit.json says of the newest attempt; empty where the worker did not come to write it."""
+    try:
+        data = json.loads(run.exit_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) and data.get("outcome") in ("finished", "stopped", "failed") else {}
+
+
+def state_of(run: Run) -> State:
+    """The state a run is truly in: locks first, the files second.
+
+    A run whose file says `running` while no process holds its locks has ended as exit.json says (its
+    supervisor was gone by then), and is `interrupted` where there is none.
+    """
+    state = recorded_state(run)
+    if not state.active or is_locked(run.supervisor_lock) or is_locked(run.worker_lock):
+        return state
+    state = recorded_state(run)  # it may have ended between the two looks
+    if not state.active:
+        return state
+    said = exit_record(run)
+    if said:
+        when = float(said.get("time") or state.since)
+        return replace(state, name=said["outcome"], reason=exit_reason(said), since=when, ended=when)
+    if state.name == "starting" and abs(time.time() - state.since) < START_GRACE_S:
+        return state
+    reason = f"its processes are gone (killed, or the machine went down); go on with: tuiftune resume {run.id}"
+    return replace(state, name="interrupted", reason=reason, supervisor=None, worker=None)
+
+
+def exit_reason(said: dict[str, Any], by: str = "") -> str | None:
+    """The sentence of an exit record; `by`: who or what stopped the run, where that is known."""
+    if said["outcome"] == "finished":
+        return None
+    if said["outcome"] == "failed":
+        return str(said.get("sentence") or "the worker gave no reason")
+    where = f"at step {said['step']}" if said.get("step") else "before its first step"
+    return f"stopped {where}{by and ' '}{by}"
+
+
+def is_orphaned(run: Run) -> bool:
+    """Whether a supervisor is missed: the worker goes on without one, or has ended and nobody recorded it."""
+    if is_locked(run.supervisor_lock):
+        return False
+    return is_locked(run.worker_lock) or (recorded_state(run).active and bool(exit_record(run)))
+
+
+def log_tail(path: Path, lines: int, chunk_bytes: int = 64 * 1024, after: int = 0) -> list[str]:
+    """The last lines of a log file, at most `chunk_bytes` of it and nothing before byte `after`.
+
+    As a terminal would show them: of a progress bar redrawn with carriage returns, the last state.
+    An empty list when there is no file.
+    """
+    try:
+        with path.open("rb") as file:
+            start = max(after, file.seek(0, os.SEEK_END) - chunk_bytes)
+            file.seek(start)
+            found = file.read(chunk_bytes).decode("utf-8", "replace").split("\n")
+    except FileNotFoundError:
+        return []
+    if start > after and len(found) > 1:
+        del found[0]  # its beginning lies before the chunk
+    if found[-1] == "":
+        del found[-1]
+    return [_redrawn(line) for line in found[-lines:]]
+
+
+def _redrawn(line: str) -> str:
+    shown = [part for part in line.split("\r") if part]
+    return shown[-1] if shown else ""

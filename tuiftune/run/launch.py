@@ -1,0 +1,177 @@
+"""Start, resume, stop and adopt runs: what the command line and the dashboard do to them."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuiftune import __version__
+from tuiftune.errors import ProfileError, RunFailed, TuiftuneError
+from tuiftune.run import folder, process, requests
+from tuiftune.run.folder import Run, State
+from tuiftune.run.process import Lock, is_locked
+from tuiftune.text import one_line
+
+if TYPE_CHECKING:
+    from tuiftune.catalog import ResolvedProfile
+
+START_S = 15.0
+"""A supervisor takes its lock within 0.2 s; after this long it never will."""
+ANSWER_S = 30.0
+"""Beyond the grace of a stop: time to kill what is left and to write the end down."""
+
+SECRET = re.compile(r"(?:token|key|secret|password|passwd)$", re.IGNORECASE)
+"""Names of values that are written nowhere: HF_TOKEN, hub.api_key; not tokenizer, batch_tokens."""
+
+
+def start(workspace: Path, resolved: ResolvedProfile, *, name: str | None, command: Sequence[str]) -> Run:
+    """Make a run's folder and start its supervisor, which outlives this process. Returns once it is there.
+
+    Raises ProfileError where the profile has problems, TuiftuneError where it is only for others to extend,
+    WorkspaceError where no folder can be made,
+    RunFailed where the supervisor does not come up.
+    """
+    if resolved.problems:
+        raise ProfileError(resolved.problems)
+    if not resolved.runnable:
+        raise TuiftuneError(
+            f"{resolved.name}: names no dataset or no trainer of its own; it is for others to extend. "
+            "See what can be run: tuiftune profiles"
+        )
+    system = os.uname()
+    origin = {
+        "profile": resolved.name,
+        "name": name,
+        "origin": resolved.origin,
+        "plugins": resolved.plugins,
+        "versions": {"tuiftune": __version__, "python": sys.version.split()[0]},
+        "platform": f"{system.sysname} {system.release} {system.machine}",
+        "command": without_secrets(command),
+        "created": time.time(),
+    }
+    run = folder.create(workspace, resolved.name, resolved.effective, origin)
+    _start_supervisor(run)
+    return run
+
+
+def resume(run: Run) -> None:
+    """Go on with a run that has ended, from its newest whole checkpoint. Returns once its supervisor is there.
+
+    Raises TuiftuneError where it is still active or has finished, RunFailed where the supervisor does not come up.
+    """
+    recorded, state = folder.recorded_state(run), folder.state_of(run)
+    if state.active or state.name == "finished":
+        hint = "" if state.active else ". Start another: tuiftune run PROFILE"
+        raise TuiftuneError(f"{run.id} cannot be resumed: it is {state.name}{hint}")
+    lock = Lock(run.supervisor_lock)
+    if not lock.take():
+        raise TuiftuneError(f"{run.id} cannot be resumed: its supervisor is still there")
+    try:  # the lock decides between two who resume at once
+        if folder.recorded_state(run) != recorded:
+            raise TuiftuneError(f"{run.id} cannot be resumed: somebody else has just done so")
+        _refuse_pending(run, state)
+        run.exit_file.unlink(missing_ok=True)
+        folder.write_state(run, State("starting", time.time(), state.started, attempt=state.attempt + 1))
+    finally:
+        lock.release()
+    _start_supervisor(run)
+
+
+def ensure_supervised(run: Run) -> bool:
+    """Start a supervisor where one is missed; it adopts the worker. Returns whether that was so.
+
+    Raises TuiftuneError where it cannot be started.
+    """
+    if not folder.is_orphaned(run):
+        return False
+    process.start_detached(supervisor_command(run), run.supervisor_log, run.path.parent.parent)
+    return True
+
+
+def stop(run: Run, now: bool = False, timeout_s: float | None = None) -> str:
+    """Ask a run to end, after a checkpoint or `now`, and wait for the answer: 'done', 'done: how', 'refused: why'.
+
+    Raises TuiftuneError where it cannot be asked, or when there is no answer after `timeout_s` (left out: the
+    grace of its profile and some more).
+    """
+    state = folder.state_of(run)
+    if not state.active:
+        return _too_late(state)
+    request = requests.ask(run.requests, "kill" if now else "stop")
+    limit = _stop_grace(run) + ANSWER_S if timeout_s is None else timeout_s
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        ensure_supervised(run)
+        answer = requests.wait_answer(run.requests, request, timeout_s=0.5)
+        if answer is not None:
+            return answer
+        state = folder.state_of(run)
+        if not state.active and not is_locked(run.supervisor_lock):
+            _refuse_pending(run, state)
+    raise TuiftuneError(f"{run.id}: asked to stop, and no answer within {limit:.0f} s. See {run.supervisor_log}")
+
+
+def supervisor_command(run: Run) -> list[str]:
+    return process.python("-m", "tuiftune.run.supervisor", str(run.path))
+
+
+def without_secrets(command: Sequence[str]) -> list[str]:
+    """A command line fit to be written down: of `hub.token=abc` the value is left out."""
+    return [_masked(argument) for argument in command]
+
+
+def _masked(argument: str) -> str:
+    parts = argument.split("=")
+    for index, part in enumerate(parts[:-1]):
+        if SECRET.search(part.strip()):
+            return "=".join([*parts[: index + 1], "***"])
+    return argument
+
+
+def _start_supervisor(run: Run) -> None:
+    try:
+        process.start_detached(supervisor_command(run), run.supervisor_log, run.path.parent.parent)
+    except TuiftuneError as error:
+        _give_up(run, str(error))
+    deadline = time.monotonic() + START_S
+    while not is_locked(run.supervisor_lock) and folder.recorded_state(run).name == "starting":
+        if time.monotonic() > deadline:
+            _give_up(run, f"the supervisor did not come up within {START_S:.0f} s")
+        time.sleep(0.02)
+
+
+def _give_up(run: Run, problem: str) -> None:
+    """There is no supervisor to say it: record that the run failed, and raise RunFailed."""
+    last = folder.log_tail(run.supervisor_log, 1)
+    reason = one_line(f"{problem}: {last[0]}" if last else problem)
+    lock = Lock(run.supervisor_lock)
+    if lock.take(timeout_s=0):
+        now = time.time()
+        folder.write_state(run, replace(folder.recorded_state(run), name="failed", reason=reason, since=now, ended=now))
+        lock.release()
+    raise RunFailed(f"{run.id}: {reason}")
+
+
+def _refuse_pending(run: Run, state: State) -> None:
+    """What was asked of a run that had ended is answered, so that it does not stop the next attempt."""
+    for request in requests.pending(run.requests):
+        requests.answer(run.requests, request, _too_late(state))
+
+
+def _too_late(state: State) -> str:
+    return f"refused: the run has already ended ({state.name})"
+
+
+def _stop_grace(run: Run) -> float:
+    try:
+        with run.profile_file.open("rb") as file:
+            return float(tomllib.load(file).get("run", {}).get("stop_grace", 120.0))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise TuiftuneError(f"{run.profile_file}: cannot be read: {error}") from error

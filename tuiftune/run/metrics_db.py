@@ -1,0 +1,332 @@
+"""metrics.db, which the worker writes: values, events, samples, progress; and curves thinned for a width."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tuiftune.run.store import Reader, connect_to_write, set_aside_text, transaction
+
+FANOUT = 8
+"""Level n of the roll-up has buckets of 8**n steps: 1,000,000 steps are 245 buckets of level 4."""
+LEVELS = 6
+PAGE = 20_000
+"""Rows read at once where all are asked for: some 5 MB."""
+_SCHEMA = """
+CREATE TABLE metric(series TEXT, step INTEGER, value REAL, note TEXT, time REAL,
+                    PRIMARY KEY(series, step)) WITHOUT ROWID;
+CREATE TABLE rollup(series TEXT, level INTEGER, bucket INTEGER, n INTEGER, min REAL, max REAL, sum REAL,
+                    bad INTEGER, PRIMARY KEY(series, level, bucket)) WITHOUT ROWID;
+CREATE TABLE event(id INTEGER PRIMARY KEY, time REAL, kind TEXT, data TEXT);
+CREATE TABLE sample(id INTEGER PRIMARY KEY, time REAL, step INTEGER, prompt TEXT, text TEXT, model TEXT);
+CREATE TABLE progress(stage INTEGER PRIMARY KEY, done INTEGER, total INTEGER, unit TEXT, time REAL);
+CREATE TABLE fact(key TEXT PRIMARY KEY, value TEXT);
+"""
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    id: int
+    time: float
+    step: int
+    prompt: str
+    text: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is."""
+
+    stage: int
+    done: int
+    total: int | None
+    unit: str
+    time: float
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    series: str
+    step: int
+    value: float
+    """NaN and infinities as they were."""
+    time: float
+
+
+@dataclass
+class Curve:
+    """A series thinned for drawing: one entry a step, or one a bucket of steps."""
+
+    steps: list[float] = field(default_factory=list)
+    """Middle of the bucket; the step itself where nothing was thinned."""
+    means: list[float] = field(default_factory=list)
+    """Mean of the finite values; NaN where there was none."""
+    lows: list[float] = field(default_factory=list)
+    highs: list[float] = field(default_factory=list)
+    bad: list[bool] = field(default_factory=list)
+    """Whether a NaN or an infinity was among the values."""
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def _stored(value: float) -> tuple[float | None, str | None]:
+    """SQLite keeps no NaN: a value that is not finite is NULL with its name beside it."""
+    return (value, None) if math.isfinite(value) else (None, str(value))
+
+
+def _restored(value: float | None, note: str | None) -> float:
+    return float(note or "nan") if value is None else value
+
+
+class MetricsWriter:
+    """The worker's side of metrics.db. Not thread-safe: one thread writes (see run.recorder)."""
+
+    def __init__(self, path: Path) -> None:
+        """A damaged file is set aside, and an event says so."""
+        self._db, aside = connect_to_write(path, _SCHEMA)
+        if aside:
+            self.event("message", {"stage": None, "text": set_aside_text(path, aside)}, time.time())
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[MetricsWriter]:
+        """Everything written inside is one commit."""
+        with transaction(self._db):
+            yield self
+
+    def metric(self, step: int, values: Mapping[str, float], when: float) -> None:
+        """Record values at a step. A value recorded twice at a step counts once: the later one."""
+        for series, value in values.items():
+            number, note = _stored(value)
+            replaced = self._db.execute("SELECT 1 FROM metric WHERE series=? AND step=?", (series, step)).fetchone()
+            self._db.execute("INSERT OR REPLACE INTO metric VALUES(?,?,?,?,?)", (series, step, number, note, when))
+            for level in range(1, LEVELS + 1):
+                if replaced:
+                    self._recount(series, level, step // FANOUT**level)
+                else:
+                    self._db.execute(
+                        "INSERT INTO rollup VALUES(?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET n=n+excluded.n,"
+                        " min=min(ifnull(min,excluded.min),ifnull(excluded.min,min)),"
+                        " max=max(ifnull(max,excluded.max),ifnull(excluded.max,max)),"
+                        " sum=sum+excluded.sum, bad=bad+excluded.bad",
+                        (
+                            series,
+                            level,
+                            step // FANOUT**level,
+                            int(note is None),
+                            number,
+                            number,
+                            number or 0.0,
+                            int(note is not None),
+                        ),
+                    )
+
+    def _recount(self, series: str, level: int, bucket: int) -> None:
+        """Make a bucket anew from its FANOUT parts: steps, or buckets of the level below."""
+        if level == 1:
+            source, part = "metric", "step"
+            figures = "count(value),min(value),max(value),total(value),sum(value IS NULL)"
+            below = ""
+        else:
+            source, part = "rollup", "bucket"
+            figures = "sum(n),min(min),max(max),total(sum),sum(bad)"
+            below = f"AND level={level - 1}"
+        first = bucket * FANOUT
+        self._db.execute("DELETE FROM rollup WHERE series=? AND level=? AND bucket=?", (series, level, bucket))
+        self._db.execute(
+            f"INSERT INTO rollup SELECT series,?,?,{figures} FROM {source}"
+            f" WHERE series=? {below} AND {part}>=? AND {part}<? GROUP BY series",
+            (level, bucket, series, first, first + FANOUT),
+        )
+
+    def rewind(self, step: int) -> None:
+        """Forget every value after `step`: a resumed run does those steps again."""
+        names = [row[0] for row in self._db.execute("SELECT DISTINCT series FROM metric WHERE step>?", (step,))]
+        self._db.execute("DELETE FROM metric WHERE step>?", (step,))
+        self._db.execute("DELETE FROM sample WHERE step>? OR model='final'", (step,))
+        for name in names:
+            for level in range(1, LEVELS + 1):
+                bucket = step // FANOUT**level
+                self._db.execute("DELETE FROM rollup WHERE series=? AND level=? AND bucket>?", (name, level, bucket))
+                self._recount(name, level, bucket)
+
+    def event(self, kind: str, data: Mapping[str, Any], when: float) -> None:
+        self._db.execute(
+            "INSERT INTO event(time,kind,data) VALUES(?,?,?)",
+            (when, kind, json.dumps(dict(data), ensure_ascii=False, default=str)),
+        )
+
+    def sample(self, step: int, prompt: str, text: str, model: str, when: float) -> None:
+        self._db.execute(
+            "INSERT INTO sample(time,step,prompt,text,model) VALUES(?,?,?,?,?)", (when, step, prompt, text, model)
+        )
+
+    def progress(self, stage: int, done: int, total: int | None, unit: str, when: float) -> None:
+        self._db.execute("INSERT OR REPLACE INTO progress VALUES(?,?,?,?,?)", (stage, done, total, unit, when))
+
+    def fact(self, values: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            self._db.execute("INSERT OR REPLACE INTO fact VALUES(?,?)", (key, json.dumps(value, default=str)))
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class MetricsReader(Reader):
+    """A viewer's side of metrics.db."""
+
+    def series(self) -> list[str]:
+        """The names of all series. Walks the index from name to name: fast at any length."""
+        return [
+            row[0]
+            for row in self._rows(
+                "WITH RECURSIVE s(name) AS (SELECT min(series) FROM metric UNION ALL SELECT"
+                " (SELECT min(series) FROM metric WHERE series>name) FROM s WHERE name IS NOT NULL)"
+                " SELECT name FROM s WHERE name IS NOT NULL"
+            )
+        ]
+
+    def last(self, series: str) -> MetricRow | None:
+        """The newest value of a series."""
+        rows = self._rows(
+            "SELECT step,value,note,time FROM metric WHERE series=? ORDER BY step DESC LIMIT 1", (series,)
+        )
+        return MetricRow(series, rows[0][0], _restored(*rows[0][1:3]), rows[0][3]) if rows else None
+
+    def at(self, series: str, step: int) -> float | None:
+        """The value of a series at a step."""
+        rows = self._rows("SELECT value,note FROM metric WHERE series=? AND step=?", (series, step))
+        return _restored(*rows[0]) if rows else None
+
+    def lowest(self, series: str, after_step: int = -1) -> MetricRow | None:
+        """The smallest finite value of a series, at steps after `after_step`."""
+        rows = self._rows(
+            "SELECT step,value,time FROM metric WHERE series=? AND step>? AND value IS NOT NULL"
+            " ORDER BY value,step LIMIT 1",
+            (series, after_step),
+        )
+        return MetricRow(series, *rows[0]) if rows else None
+
+    def total(self, series: str) -> tuple[float, int]:
+        """Sum and number of a series' finite values, from the coarsest roll-up: fast at any length."""
+        rows = self._rows("SELECT total(sum),total(n) FROM rollup WHERE series=? AND level=?", (series, LEVELS))
+        return (rows[0][0], int(rows[0][1])) if rows else (0.0, 0)
+
+    def rows(self, series: str | None = None) -> Iterator[MetricRow]:
+        """Every value, by series and then step; a page at a time, so that no transaction is held."""
+        for name in [series] if series else self.series():
+            step = -(2**62)
+            while page := self._rows(
+                "SELECT step,value,note,time FROM metric WHERE series=? AND step>? ORDER BY step LIMIT ?",
+                (name, step, PAGE),
+            ):
+                for step, value, note, when in page:
+                    yield MetricRow(name, step, _restored(value, note), when)
+
+    def samples(self, after_id: int = 0) -> list[SampleRow]:
+        return [
+            SampleRow(*row)
+            for row in self._rows(
+                "SELECT id,time,step,prompt,text,model FROM sample WHERE id>? ORDER BY id", (after_id,)
+            )
+        ]
+
+    def progress(self) -> dict[int, Progress]:
+        return {row[0]: Progress(*row) for row in self._rows("SELECT stage,done,total,unit,time FROM progress")}
+
+    def facts(self) -> dict[str, Any]:
+        return {key: json.loads(value) for key, value in self._rows("SELECT key,value FROM fact")}
+
+    def level_for(self, series: str, points: int) -> int:
+        """The roll-up level that draws the whole series in at most `points` entries (0: the steps themselves)."""
+        # Two look-ups in the index; min and max in one query walk the whole series.
+        rows = self._rows(
+            "SELECT (SELECT min(step) FROM metric WHERE series=?1),(SELECT max(step) FROM metric WHERE series=?1)",
+            (series,),
+        )
+        if not rows or rows[0][0] is None:
+            return 0
+        span = rows[0][1] - rows[0][0] + 1
+        for level in range(LEVELS):
+            if span / FANOUT**level <= points or self._count_within(series, level, points):
+                return level
+        return LEVELS
+
+    def _count_within(self, series: str, level: int, points: int) -> bool:
+        """Sparse series (an evaluation each 1,000 steps) need no thinning however long they are."""
+        table, where = ("metric", "") if level == 0 else ("rollup", f"AND level={level}")
+        rows = self._rows(
+            f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE series=? {where} LIMIT ?)", (series, points + 1)
+        )
+        return bool(rows) and rows[0][0] <= points
+
+    def curve(self, series: str, level: int, first_step: int = 0) -> Curve:
+        """A series at a roll-up level, from `first_step` on."""
+        curve = Curve()
+        if level == 0:
+            for step, value, note in self._rows(
+                "SELECT step,value,note FROM metric WHERE series=? AND step>=? ORDER BY step", (series, first_step)
+            ):
+                number = math.nan if value is None else value
+                for target in (curve.means, curve.lows, curve.highs):
+                    target.append(number)
+                curve.steps.append(step)
+                curve.bad.append(note is not None)
+            return curve
+        width = FANOUT**level
+        for bucket, count, low, high, total, bad in self._rows(
+            "SELECT bucket,n,min,max,sum,bad FROM rollup WHERE series=? AND level=? AND bucket>=? ORDER BY bucket",
+            (series, level, first_step // width),
+        ):
+            curve.steps.append(bucket * width + (width - 1) / 2)
+            curve.means.append(total / count if count and total is not None else math.nan)
+            curve.lows.append(math.nan if low is None else low)
+            curve.highs.append(math.nan if high is None else high)
+            curve.bad.append(bad > 0)
+        return curve
+
+
+class CurveFollower:
+    """A series kept thinned in memory; each `update` reads only what is new."""
+
+    def __init__(self, reader: MetricsReader, series: str, points: int) -> None:
+        self._reader, self._series, self._points = reader, series, points
+        self.curve = Curve()
+        self._level: int | None = None
+        self._next = 0
+
+    def reset(self) -> None:
+        """Read everything anew: after a rewind, or for another width."""
+        self._level = None
+
+    def update(self) -> Curve:
+        """Read what is new; the last entry is read again, since its bucket may have grown."""
+        if self._level is None or len(self.curve) > self._points:
+            level = self._reader.level_for(self._series, self._points)
+            if level != self._level:
+                self._level, self._next = level, 0
+                self.curve = Curve()
+        level = self._level or 0
+        fresh = self._reader.curve(self._series, level, self._next)
+        if not len(fresh):
+            return self.curve
+        old = self.curve
+        keep = len(old.steps)
+        while keep and old.steps[keep - 1] >= fresh.steps[0]:
+            keep -= 1
+        self.curve = Curve(
+            old.steps[:keep] + fresh.steps,
+            old.means[:keep] + fresh.means,
+            old.lows[:keep] + fresh.lows,
+            old.highs[:keep] + fresh.highs,
+            old.bad[:keep] + fresh.bad,
+        )
+        self._next = int(self.curve.steps[-1])
+        return self.curve

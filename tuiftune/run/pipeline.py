@@ -1,0 +1,174 @@
+"""Run the stages of a profile in order: data, training, evaluation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuiftune.errors import StageError
+from tuiftune.paths import cache_folder
+from tuiftune.plugins import Registry
+from tuiftune.profile import Pipeline, PlannedStage
+from tuiftune.run.cache import StageCache, cached_stage
+from tuiftune.run.data import load_documents
+from tuiftune.stage import Context, DatasetLoader, Evaluator, Recorder, Signals, Trainer
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+
+class WithoutProgress:
+    """A recorder for an evaluator that runs in the middle of training: its own bar stays where it is."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self.metric, self.event, self.sample = recorder.metric, recorder.event, recorder.sample
+        self.fact, self.log = recorder.fact, recorder.log
+
+    def progress(self, stage: int, done: int, total: int | None, unit: str) -> None:
+        """Not shown: the training stage's bar is the one that moves."""
+
+
+@dataclass
+class PipelineRun:
+    """The stages of one run, with what they share."""
+
+    workspace: Path
+    run_dir: Path
+    pipeline: Pipeline
+    registry: Registry
+    recorder: Recorder
+    signals: Signals = field(default_factory=Signals)
+    resume_from: Path | None = None
+    current: PlannedStage | None = None
+    """The stage that runs, for the sentence about what failed."""
+
+    def run(self) -> None:
+        """All stages. What a stage raises is passed on after it is written down."""
+        dataset = self.prepare_data()
+        trainer = next(planned for planned in self.pipeline.stages if planned.kind == "train")
+        outputs: dict[str, Any] = {}
+        outputs["train"] = self._timed(trainer, lambda: self._train(trainer, dataset, outputs))
+        if isinstance(trainer.stage, Trainer) and trainer.stage.makes_model:
+            self.evaluate(dataset, outputs)
+
+    def prepare_data(self) -> DatasetDict:
+        """Dataset and preprocess stages, each from the cache where nothing it depends on has changed."""
+        dataset: DatasetDict | None = None
+        key = ""
+        cache = StageCache(cache_folder(self.workspace))
+        for planned in self.pipeline.stages:
+            if planned.kind not in ("dataset", "preprocess"):
+                continue
+            ctx = self.context(planned, dataset)
+            dataset, key = self._timed(planned, lambda: self._through_cache(cache, planned, ctx, key))  # noqa: B023
+        if dataset is None:
+            raise StageError("the profile names no dataset stage. Add a [dataset] table")
+        return dataset
+
+    def evaluate(self, dataset: DatasetDict, outputs: dict[str, Any]) -> dict[str, dict[str, float]]:
+        """Every evaluate stage on the model in `outputs["train"]`; its figures by stage name."""
+        found = {}
+        for planned in self.pipeline.stages:
+            if planned.kind != "evaluate":
+                continue
+            ctx = replace(self.context(planned, dataset), outputs=outputs)
+            figures = self._timed(planned, lambda: dict(planned.stage.run(ctx) or {}))  # noqa: B023
+            self.recorder.event("evaluated", {"stage": planned.name, "figures": figures, "model": "final"})
+            if figures:
+                ctx.log(", ".join(f"{name} {value:.6g}" for name, value in figures.items()))
+            if isinstance(planned.stage, Evaluator) and not planned.stage.is_live():
+                ctx.metric(int(outputs.get("step", 0)), **figures)  # the others' were recorded during training
+            found[planned.name] = figures
+        return found
+
+    def context(self, planned: PlannedStage, dataset: DatasetDict | None) -> Context:
+        """What a stage is handed."""
+        folder = self.run_dir / "stages" / f"{planned.index}-{planned.name}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return Context(
+            stage_name=planned.name,
+            kind=planned.kind,
+            index=planned.index,
+            workspace=self.workspace,
+            dir=folder,
+            run_dir=self.run_dir,
+            seed=self.pipeline.seed,
+            model=self.pipeline.model,
+            recorder=self.recorder,
+            input=dataset,
+            signals=self.signals,
+            keep_checkpoints=self.pipeline.run.keep_checkpoints,
+        )
+
+    def _through_cache(
+        self, cache: StageCache, planned: PlannedStage, ctx: Context, key: str
+    ) -> tuple[DatasetDict, str]:
+        def produce() -> DatasetDict:
+            if isinstance(planned.stage, DatasetLoader):
+                return load_documents(planned.stage, ctx, self.pipeline.validation)
+            return planned.stage.run(ctx)
+
+        split = self.pipeline.validation if planned.kind == "dataset" else None
+        dataset, key, self._cached = cached_stage(cache, planned, ctx, key, produce, also=split)
+        return dataset, key
+
+    _cached: bool = False
+
+    def _train(self, planned: PlannedStage, dataset: DatasetDict, outputs: dict[str, Any]) -> Path:
+        ctx = replace(
+            self.context(planned, dataset),
+            outputs=outputs,
+            resume_from=self.resume_from,
+            evaluate=self._live_evaluate(dataset),
+        )
+        return Path(planned.stage.run(ctx))
+
+    def _live_evaluate(self, dataset: DatasetDict) -> Callable[..., dict[str, float]]:
+        """The profile's evaluators as a function of a model in memory, for trainers."""
+        evaluators = [
+            (planned, planned.stage)
+            for planned in self.pipeline.stages
+            if isinstance(planned.stage, Evaluator) and planned.stage.is_live()
+        ]
+
+        def evaluate(step: int, model: Any, tokenizer: Any, *, cadence: str) -> dict[str, float]:
+            found: dict[str, float] = {}
+            for planned, stage in evaluators:
+                if stage.cadence != cadence:
+                    continue
+                ctx = replace(self.context(planned, dataset), recorder=WithoutProgress(self.recorder))
+                figures: Mapping[str, float] = stage.evaluate(ctx, model, tokenizer, step)
+                ctx.metric(step, **figures)
+                found |= {name if "/" in name else f"eval/{name}": value for name, value in figures.items()}
+            return found
+
+        return evaluate
+
+    def _timed(self, planned: PlannedStage, body: Callable[[], Any]) -> Any:
+        """Run one stage between its two events and its two hooks."""
+        about = {"index": planned.index, "kind": planned.kind, "name": planned.name}
+        self.current, self._cached = planned, False
+        ctx = self.context(planned, None)
+        self.recorder.event("stage_started", about)
+        self.registry.watch("stage_started", self.plugin_failed, ctx=ctx)
+        start = time.monotonic()
+        error: BaseException | None = None
+        try:
+            return body()
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            done = {"seconds": round(time.monotonic() - start, 3), "cached": self._cached}
+            self.recorder.event(
+                "stage_finished", {**about, **done, "error": None if error is None else f"{error}" or repr(error)}
+            )
+            self.registry.watch("stage_finished", self.plugin_failed, ctx=ctx, error=error)
+
+    def plugin_failed(self, plugin: str, error: BaseException) -> None:
+        self.recorder.event("plugin_error", {"plugin": plugin, "error": str(error)})
+        self.recorder.log(f"{error}. This hook is not called again in this run")

@@ -1,0 +1,154 @@
+"""A run in one row: what `tuiftune runs` lists and the dashboard's menus show."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tuiftune.errors import StoreError, TuiftuneError
+from tuiftune.run.folder import Run, state_of
+from tuiftune.run.metrics_db import MetricsReader
+from tuiftune.run.telemetry_db import TelemetryReader
+
+FIGURES = ("perplexity", "loss", "bits_per_byte")
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """The fields of `tuiftune runs --json`."""
+
+    id: str
+    profile: str
+    name: str | None
+    """A label given with --name."""
+    state: str
+    reason: str | None
+    step: int
+    """Newest recorded optimizer step."""
+    total_steps: int | None
+    started: float
+    """Seconds since the epoch."""
+    ended: float | None
+    baseline: dict[str, float | None] | None
+    """The untouched model's figures: perplexity, loss, bits_per_byte."""
+    best: dict[str, float | None] | None
+    """The evaluation with the lowest loss after step 0."""
+    last: dict[str, float | None] | None
+    """The evaluation of the finished model; while there is none, the newest one after step 0."""
+    tokens_per_s: float | None
+    """All tokens trained on over all seconds of training; evaluation and saving left out."""
+    peak_vram_bytes: int | None
+    """Highest memory in use on any one GPU while the run went on, all processes together."""
+    path: str
+    made_up: bool
+    """The figures are a demonstration's, not a model's."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has no NaN, a figure that is not finite becomes its name: "nan", "inf"."""
+        data = asdict(self)
+        for key in ("baseline", "best", "last"):
+            if data[key] is not None:
+                data[key] = {name: json_number(value) for name, value in data[key].items()}
+        data["tokens_per_s"] = json_number(data["tokens_per_s"])
+        return data
+
+
+def json_number(value: float | None) -> float | str | None:
+    """NaN and infinities by name: JSON knows none."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def summarize(run: Run) -> RunSummary:
+    """Read a run's folder. A damaged record leaves its fields empty and is said in `reason`."""
+    origin = run.origin()
+    state = state_of(run)
+    metrics, telemetry = MetricsReader(run.metrics_file), TelemetryReader(run.telemetry_file)
+    try:
+        figures = _figures(metrics)
+        peak = _peak_vram(telemetry)
+        problem = None
+    except StoreError as error:
+        figures, peak, problem = _Figures(), None, str(error)
+    finally:
+        metrics.close()
+        telemetry.close()
+    return RunSummary(
+        id=run.id,
+        profile=str(origin.get("profile", "")),
+        name=origin.get("name"),
+        state=state.name,
+        reason=state.reason or problem,
+        step=figures.step,
+        total_steps=figures.total_steps,
+        started=state.started,
+        ended=state.ended,
+        baseline=figures.baseline,
+        best=figures.best,
+        last=figures.last,
+        tokens_per_s=figures.tokens_per_s,
+        peak_vram_bytes=peak,
+        path=str(run.path),
+        made_up=figures.made_up,
+    )
+
+
+def summaries(runs: list[Run]) -> list[RunSummary]:
+    """Summaries of those runs that can be read; one deleted in the meantime is left out."""
+    found = []
+    for run in runs:
+        try:
+            found.append(summarize(run))
+        except TuiftuneError:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class _Figures:
+    step: int = 0
+    total_steps: int | None = None
+    baseline: dict[str, float | None] | None = None
+    best: dict[str, float | None] | None = None
+    last: dict[str, float | None] | None = None
+    tokens_per_s: float | None = None
+    made_up: bool = False
+
+
+def _figures(metrics: MetricsReader) -> _Figures:
+    facts = metrics.facts()
+    newest = metrics.last("train/loss")
+    evaluated = metrics.last("eval/loss")
+    lowest = metrics.lowest("eval/loss", after_step=0)
+    return _Figures(
+        step=newest.step if newest else 0,
+        total_steps=facts.get("total_steps"),
+        baseline=_at(metrics, 0),
+        best=_at(metrics, lowest.step) if lowest else None,
+        last=_at(metrics, facts.get("model_step", evaluated.step)) if evaluated and evaluated.step > 0 else None,
+        tokens_per_s=_tokens_per_s(metrics),
+        made_up=bool(facts.get("made_up", False)),
+    )
+
+
+def _tokens_per_s(metrics: MetricsReader) -> float | None:
+    """Steps differ in length, so the mean of their speeds is not the speed; it stands in for a trainer that
+    records no `tokens` and `seconds`."""
+    (tokens, _), (seconds, _) = metrics.total("train/tokens"), metrics.total("train/seconds")
+    if seconds > 0:
+        return tokens / seconds
+    speeds, count = metrics.total("train/tokens_per_s")
+    return speeds / count if count else None
+
+
+def _at(metrics: MetricsReader, step: int) -> dict[str, float | None] | None:
+    values = {name: metrics.at(f"eval/{name}", step) for name in FIGURES}
+    return values if any(value is not None for value in values.values()) else None
+
+
+def _peak_vram(telemetry: TelemetryReader) -> int | None:
+    peaks = [
+        telemetry.highest(device, "memory_used_bytes") for device in telemetry.devices() if device.startswith("gpu")
+    ]
+    known = [int(peak) for peak in peaks if peak is not None]
+    return max(known) if known else None

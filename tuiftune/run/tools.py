@@ -1,0 +1,88 @@
+"""Generate from a model and measure one: in child processes, since both import torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tuiftune import catalog
+from tuiftune.errors import ProfileError, RunFailed, RunNotFound, TuiftuneError
+from tuiftune.output import word
+from tuiftune.run.folder import Run, find_run
+from tuiftune.run.process import python
+
+
+def generate(workspace: Path, model: str, prompt: str, arguments: Sequence[str]) -> int:
+    """Stream a text from a run's model, or a folder's, to stdout; returns the child's exit status."""
+    _, folder = model_folder(workspace, model)
+    command = python("-m", "tuiftune.training.generate", *arguments, "--", str(folder), prompt)
+    try:
+        return subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+def evaluate(
+    workspace: Path, model: str, profile: str | None, overrides: Sequence[str]
+) -> dict[str, dict[str, float | str | None]]:
+    """The figures of a model by stage, measured with its run's profile or the one given.
+
+    Raises TuiftuneError with the child's own sentence.
+    """
+    run, folder = model_folder(workspace, model)
+    with tempfile.TemporaryDirectory(prefix="tuiftune-") as aside:
+        if profile is not None:
+            profile_file = Path(aside) / "profile.toml"
+            _write_profile(workspace, profile, overrides, profile_file)
+        elif run is None:
+            raise TuiftuneError(f"{model}: not a run, so name the data to measure it on with --profile PROFILE")
+        elif overrides:
+            raise TuiftuneError("--set goes with --profile: a run is measured with the profile it ran with")
+        else:
+            profile_file = run.profile_file
+        command = python("-m", "tuiftune.run.evaluate", str(workspace), str(profile_file), str(folder))
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise RunFailed(f"{model}: could not be measured; the lines above say why")
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
+
+
+def _write_profile(workspace: Path, name: str, overrides: Sequence[str], path: Path) -> None:
+    import tomli_w
+
+    resolved = catalog.resolve_profile(workspace, name, overrides)
+    if resolved.problems:
+        raise ProfileError(resolved.problems)
+    path.write_text(tomli_w.dumps(resolved.effective))
+
+
+def model_folder(workspace: Path, reference: str) -> tuple[Run | None, Path]:
+    """The model a person means: a run's finished one, else its newest checkpoint; or a folder.
+
+    Raises RunNotFound where there is neither, TuiftuneError where the run has no model.
+    """
+    folder = Path(reference).expanduser()
+    if (folder / "config.json").is_file():
+        return None, folder
+    try:
+        run = find_run(workspace, reference)
+    except RunNotFound as error:
+        if folder.is_dir():
+            raise RunNotFound(f"{reference}: a folder without a config.json, so no Hugging Face model") from error
+        raise
+    if (run.model / "config.json").is_file():
+        return run, run.model
+    if run.model.is_dir():
+        raise TuiftuneError(f"{run.id}: its figures were made up by the demo trainer; there is no model")
+    checkpoints = sorted(path.parent for path in run.checkpoints.glob("step-*/complete.json"))
+    if not checkpoints:
+        raise TuiftuneError(
+            f"{run.id}: no model and no checkpoint yet. See how it stands: tuiftune watch {run.id} --once"
+        )
+    word(f"{run.id} has not finished; this is its checkpoint {checkpoints[-1].name}")
+    return run, checkpoints[-1]

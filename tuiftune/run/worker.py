@@ -1,0 +1,181 @@
+"""python -m tuiftune.run.worker DIR: load plugins, run the stages, say in exit.json how it ended."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import tomllib
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tuiftune.errors import RunStopped, StageError, TuiftuneError
+from tuiftune.hookspecs import Event, RunInfo
+from tuiftune.plugins import Registry, load_registry
+from tuiftune.profile import Pipeline, build
+from tuiftune.run.files import write_json
+from tuiftune.run.folder import Run
+from tuiftune.run.metrics_db import MetricsReader
+from tuiftune.run.pipeline import PipelineRun
+from tuiftune.run.process import Lock
+from tuiftune.run.recorder import StoreRecorder
+from tuiftune.stage import Signals
+
+EXIT_FINISHED, EXIT_FAILED, EXIT_STOPPED = 0, 1, 3
+
+
+def main(arguments: list[str]) -> int:
+    """Run the profile of a run folder. Exit status 0 finished, 1 failed, 3 stopped."""
+    run = Run(Path(arguments[0]).resolve())
+    os.umask(0o077)
+    lock = Lock(run.worker_lock)
+    if not lock.take():
+        print(f"{run.id}: another worker owns this run", file=sys.stderr)
+        return EXIT_FAILED
+    signals = _obey_signals()
+    hooks = EventHooks(run)
+    recorder = StoreRecorder(run.metrics_file, on_event=hooks.put)
+    pipeline_run: PipelineRun | None = None
+    try:
+        pipeline_run = _prepare(run, recorder, signals, hooks)
+        pipeline_run.run()
+    except RunStopped as stopped:
+        status, end = EXIT_STOPPED, _end("stopped", step=stopped.step)
+    except TuiftuneError as error:
+        print(error, file=sys.stderr)
+        status, end = EXIT_FAILED, _end("failed", _sentence(error, pipeline_run), "stage_error")
+    except BaseException as error:
+        traceback.print_exc()
+        kind = "oom" if _out_of_memory(error) else "bug"
+        sentence = f"{type(error).__name__}: {error}; the traceback is in {run.worker_log.name}"
+        status, end = EXIT_FAILED, _end("failed", _located(sentence, pipeline_run), kind, traceback.format_exc())
+    else:
+        status, end = EXIT_FINISHED, _end("finished")
+    end["stage"] = pipeline_run.current.name if pipeline_run and pipeline_run.current else None
+    recorder.close()
+    hooks.close()
+    write_json(run.exit_file, end)
+    return status
+
+
+def _prepare(run: Run, recorder: StoreRecorder, signals: Signals, hooks: EventHooks) -> PipelineRun:
+    """Plugins, the profile in force, and where to go on from."""
+    workspace = run.path.parent.parent
+    registry = load_registry(workspace)
+    with run.profile_file.open("rb") as file:
+        pipeline = build(tomllib.load(file), registry)
+    pipeline_run = PipelineRun(workspace, run.path, pipeline, registry, recorder, signals)
+    hooks.start(registry, pipeline_run)
+    pipeline_run.resume_from = _go_on(run, recorder)
+    recorder.fact({"pipeline": _described(pipeline)})
+    recorder.event("run_started", {"profile": run.origin().get("profile"), "seed": pipeline.seed})
+    return pipeline_run
+
+
+def _go_on(run: Run, recorder: StoreRecorder) -> Path | None:
+    """The newest whole checkpoint of an earlier attempt; what was recorded after it is done again."""
+    from tuiftune.training.checkpoint import newest_sealed, step_of
+
+    reader = MetricsReader(run.metrics_file)
+    recorded = reader.series()
+    reader.close()
+    checkpoint, passed_over = newest_sealed(run.checkpoints)
+    for reason in passed_over:
+        recorder.log(f"passed over: {reason}")
+    if checkpoint is None and not recorded:
+        return None
+    step = step_of(checkpoint) if checkpoint else 0
+    recorder.rewind(step if checkpoint else -1)
+    recorder.event("resumed", {"step": step})
+    recorder.log(f"going on from {checkpoint.name}" if checkpoint else "no checkpoint yet: starting over")
+    return checkpoint
+
+
+def _described(pipeline: Pipeline) -> list[dict[str, Any]]:
+    return [{"index": planned.index, "kind": planned.kind, "name": planned.name} for planned in pipeline.stages]
+
+
+def _obey_signals() -> Signals:
+    """TERM and INT ask for a stop at the next step boundary; a hang-up means nothing to a run."""
+    signals = Signals()
+
+    def stop(_number: int, _frame: object) -> None:
+        signals.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return signals
+
+
+def _end(
+    outcome: str,
+    sentence: str | None = None,
+    kind: str | None = None,
+    trace: str | None = None,
+    step: int = 0,
+) -> dict[str, Any]:
+    return {
+        "outcome": outcome,
+        "sentence": sentence,
+        "kind": kind,
+        "step": step,
+        "time": time.time(),
+        "traceback": trace,
+    }
+
+
+def _sentence(error: TuiftuneError, pipeline_run: PipelineRun | None) -> str:
+    return _located(str(error), pipeline_run) if isinstance(error, StageError) else str(error)
+
+
+def _located(sentence: str, pipeline_run: PipelineRun | None) -> str:
+    """The stage and its plugin before what it said."""
+    planned = pipeline_run.current if pipeline_run else None
+    if planned is None:
+        return sentence
+    return f"{planned.kind} stage {planned.name!r} (plugin {planned.plugin}): {sentence}"
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """CUDA's own class by name (torch may not be imported), the CPU allocator's by its words."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
+
+
+class EventHooks:
+    """Calls the plugins' `event_written` in a thread of its own: one that hangs holds up nothing."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = RunInfo(run.id, run.path, str(run.origin().get("profile", "")))
+        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def put(self, kind: str, data: dict[str, Any], when: float) -> None:
+        if kind != "plugin_error":  # a hook that fails on every event must not feed itself
+            self._queue.put(Event(kind, data, when))
+
+    def start(self, registry: Registry, pipeline_run: PipelineRun) -> None:
+        def call_all() -> None:
+            while (event := self._queue.get()) is not None:
+                registry.watch("event_written", pipeline_run.plugin_failed, run=self._run, event=event)
+
+        self._thread = threading.Thread(target=call_all, name="event hooks", daemon=True)
+        self._thread.start()
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Let the hooks see what is left, for a bounded time."""
+        self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

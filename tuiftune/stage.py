@@ -1,0 +1,212 @@
+"""A stage, its four kinds, and the one object a stage is handed: the Context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol
+
+from tuiftune.errors import StageError
+from tuiftune.options import ModelOptions, Options
+from tuiftune.paths import resolve_path
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+__all__ = ["Context", "DatasetLoader", "Evaluator", "Preprocessor", "Recorder", "Signals", "Stage", "Trainer"]
+
+KINDS = ("dataset", "preprocess", "train", "evaluate")
+"""In the order of the pipeline."""
+
+
+class Recorder(Protocol):
+    """Where a stage's facts go: the run's store in a worker, lists in a test."""
+
+    def metric(self, step: int, values: Mapping[str, float]) -> None: ...
+    def progress(self, stage: int, done: int, total: int | None, unit: str) -> None: ...
+    def event(self, kind: str, data: Mapping[str, Any]) -> None: ...
+    def sample(self, step: int, prompt: str, text: str, model: str) -> None: ...
+    def fact(self, values: Mapping[str, Any]) -> None: ...
+    def log(self, text: str) -> None: ...
+
+
+@dataclass
+class Signals:
+    """What a viewer has asked of the run; looked at between steps, set by the worker's signal handler."""
+
+    stopping: bool = False
+
+
+class LiveEvaluate(Protocol):
+    """Runs the profile's evaluators on a model in memory and records what they find."""
+
+    def __call__(self, step: int, model: Any, tokenizer: Any, *, cadence: str) -> dict[str, float]: ...
+
+
+def _no_evaluators(step: int, model: Any, tokenizer: Any, *, cadence: str) -> dict[str, float]:
+    return {}
+
+
+@dataclass
+class Context:
+    """What a stage may see and say. Everything a plugin needs is here."""
+
+    stage_name: str
+    kind: str
+    index: int
+    """Position in the pipeline, from 0."""
+    workspace: Path
+    dir: Path
+    """A folder of this stage's own, inside the run."""
+    run_dir: Path
+    seed: int
+    model: ModelOptions
+    recorder: Recorder
+    input: DatasetDict | None = None
+    """Splits `train` and `validation`, as the stage before left them; None for a dataset stage."""
+    outputs: dict[str, Any] = field(default_factory=dict)
+    """What earlier kinds returned: `outputs["train"]` is the folder of the trained model."""
+    signals: Signals = field(default_factory=Signals)
+    resume_from: Path | None = None
+    """A sealed checkpoint to go on from, or None."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints a trainer keeps."""
+    evaluate: LiveEvaluate = _no_evaluators
+    """For trainers: `ctx.evaluate(step, model, tokenizer, cadence="eval")` before step 1 and during training.
+    Returns the figures by series name, e.g. `eval/loss`."""
+    files_read: list[Path] = field(default_factory=list)
+    """Files and folders asked for through this context: their content is part of the cache's key."""
+
+    @property
+    def stopping(self) -> bool:
+        """A stop was asked for: checkpoint and return at the next step boundary."""
+        return self.signals.stopping
+
+    @property
+    def checkpoints(self) -> Path:
+        """The run's folder of checkpoints, `step-000200` and so on."""
+        return self.run_dir / "checkpoints"
+
+    def path(self, text: str) -> Path:
+        """The existing file or folder a profile means by `text`, relative to the workspace.
+
+        Raises StageError where nothing is there.
+        """
+        found = resolve_path(text, self.workspace)
+        if not found.exists():
+            raise StageError(
+                f"{text}: no such file or folder (looked for {found}). Set it with: --set dataset.path=FILE"
+                if self.kind == "dataset"
+                else f"{text}: no such file or folder (looked for {found})"
+            )
+        if found not in self.files_read:
+            self.files_read.append(found)
+        return found
+
+    def open(self, text: str, encoding: str = "utf-8") -> IO[str]:
+        """Open a text file of the profile for reading, line ends made `\\n`."""
+        return self.path(text).open(encoding=encoding)
+
+    def metric(self, step: int, **values: float) -> None:
+        """Record values at an optimizer step; a name without a slash gets this stage's prefix:
+        `loss` of a trainer is series `train/loss`, of an evaluator `eval/loss`."""
+        prefix = "eval/" if self.kind == "evaluate" else f"{self.kind}/"
+        self.recorder.metric(
+            int(step), {name if "/" in name else prefix + name: float(value) for name, value in values.items()}
+        )
+
+    def progress(self, done: int, total: int | None = None, unit: str = "") -> None:
+        """How far this stage is: `done` of `total` `unit`s (steps, documents, ...)."""
+        # int(): SQLite stores NumPy's integers as bytes.
+        self.recorder.progress(self.index, int(done), None if total is None else int(total), unit)
+
+    def log(self, text: str) -> None:
+        """A line for the person who watches: in the log, and as an event."""
+        self.recorder.log(text)
+        self.recorder.event("message", {"stage": self.stage_name, "text": text})
+
+    def event(self, kind: str, **data: Any) -> None:
+        """Something that happened, for the event log."""
+        self.recorder.event(kind, data)
+
+    def sample(self, step: int, prompt: str, text: str, model: str = "") -> None:
+        """A text the model wrote after `prompt`; `model` says which ('base', 'step 200', 'final')."""
+        self.recorder.sample(int(step), prompt, text, model)
+
+    def fact(self, **values: Any) -> None:
+        """Something true of the whole run, such as `total_steps`, `device`, `precision`, `parameters`."""
+        self.recorder.fact(values)
+
+
+class Stage:
+    """One step of the pipeline. A subclass sets `name`, nests `Options` and defines `run`."""
+
+    name: ClassVar[str] = ""
+    kind: ClassVar[str] = ""
+    version: ClassVar[str] = "1"
+    """Raise it when the stage's output changes: cached results of the old version are not used again."""
+
+    class Options(Options):
+        """No options."""
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options: Any = options if options is not None else self.Options()
+
+    def run(self, ctx: Context) -> Any:
+        raise TypeError(f"stage {self.name!r} defines no run(ctx)")
+
+
+class DatasetLoader(Stage):
+    """Returns documents: an iterable of `str`, of `{"text": str}`, of
+    `{"segments": [{"text": str, "loss": bool}, ...]}`, or a `datasets.Dataset` / `DatasetDict`."""
+
+    kind = "dataset"
+
+
+class Preprocessor(Stage):
+    """Takes `ctx.input` (a `DatasetDict` of train and validation) and returns another."""
+
+    kind = "preprocess"
+
+
+class Trainer(Stage):
+    """Trains on `ctx.input` and returns the folder of the finished model.
+
+    When `ctx.stopping`, it seals a checkpoint and raises RunStopped.
+    """
+
+    kind = "train"
+    makes_model: ClassVar[bool] = True
+    """False for a trainer whose figures are made up: no evaluator can measure what it returns."""
+
+
+class Evaluator(Stage):
+    """Measures a model: defines `evaluate`, which also runs before step 1 and during training, or `run`,
+    which is called once with the finished model's folder in `ctx.outputs["train"]`."""
+
+    kind = "evaluate"
+    cadence: ClassVar[str] = "eval"
+    """When it runs during training: 'eval' (with train.eval_every) or 'sample' (with train.sample_every)."""
+
+    @classmethod
+    def is_live(cls) -> bool:
+        """Whether it can measure a model in memory."""
+        return cls.evaluate is not Evaluator.evaluate
+
+    def evaluate(self, ctx: Context, model: Any, tokenizer: Any, step: int) -> Mapping[str, float]:
+        """Figures of a loaded model (in eval mode, on its device) on `ctx.input["validation"]`."""
+        raise TypeError(f"evaluator {self.name!r} defines no evaluate(ctx, model, tokenizer, step)")
+
+    def run(self, ctx: Context) -> Mapping[str, float]:
+        """Load the trained model and measure it."""
+        from tuiftune.training.model import load_folder  # torch: only in the worker
+
+        model, tokenizer = load_folder(ctx.outputs["train"])
+        return self.evaluate(ctx, model, tokenizer, int(ctx.outputs.get("step", 0)))
+
+
+def stage_summary(stage: type[Stage]) -> str:
+    """The first line of a stage's docstring."""
+    lines: Iterable[str] = (stage.__doc__ or "").strip().splitlines()
+    return next(iter(lines), "")

@@ -1,0 +1,70 @@
+"""The trainer: fine-tune any causal language model of Hugging Face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import tuiftune
+from tuiftune import Field
+
+
+class CausalLM(tuiftune.Trainer):
+    """Fine-tune a causal language model, or train one from scratch."""
+
+    name = "causal_lm"
+
+    class Options(tuiftune.Options):
+        epochs: float = Field(3.0, gt=0, description="passes over the training data; parts of one are allowed")
+        max_steps: int | None = Field(
+            None, ge=1, description="optimizer steps in all, in place of epochs; data is repeated as needed"
+        )
+        batch_size: int = Field(4, ge=1, description="samples that go through the model at once")
+        grad_accum: int = Field(
+            4, ge=1, description="batches whose gradients are added up; batch_size x grad_accum samples a step"
+        )
+        learning_rate: float = Field(5e-5, gt=0, description="AdamW's highest learning rate")
+        weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay; biases and norms have none")
+        warmup_steps: float = Field(
+            0, ge=0, description="steps over which the learning rate rises; below 1, that part of all steps"
+        )
+        schedule: Literal["linear", "cosine", "constant"] = Field(
+            "linear", description="how the learning rate falls to 0 after the warm-up, or that it does not"
+        )
+        grad_clip: float = Field(1.0, ge=0, description="longest gradient norm; longer ones are scaled; 0 for none")
+        precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+            "auto", description="of the matmuls; auto is bf16 where the GPU has it, else fp16, and fp32 on a CPU"
+        )
+        gradient_checkpointing: bool = Field(
+            False, description="compute activations again in the backward pass: less memory, some 30% slower"
+        )
+        eval_every: int = Field(0, ge=0, description="steps between evaluations; 0 for one each epoch")
+        sample_every: int = Field(0, ge=0, description="steps between samples; 0 for some with each evaluation")
+        save_every: int = Field(0, ge=0, description="steps between checkpoints; 0 for one each epoch")
+        log_every: int = Field(
+            1, ge=1, description="steps between figures; each is that of its step, not a mean over several"
+        )
+        early_stopping: int = Field(
+            0,
+            ge=0,
+            description="stop after so many evaluations without a lower loss, and keep the best weights; 0 for never",
+        )
+
+    def run(self, ctx: tuiftune.Context) -> Path:
+        import gc
+
+        import torch  # and transformers: 7 s, in the worker alone
+
+        from tuiftune.training.trainer import train
+
+        try:
+            return train(self.options, ctx)
+        finally:
+            gc.collect()  # the Trainer holds itself in circles: else its optimizer stays on the GPU
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+@tuiftune.hookimpl
+def register_stages() -> list[type[tuiftune.Trainer]]:
+    return [CausalLM]

@@ -1,0 +1,129 @@
+"""A trainer without torch for tests and tours: every figure and text of it is made up, and says so."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import shutil
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import tuiftune
+from tuiftune import Field
+from tuiftune.errors import RunStopped
+from tuiftune.run.files import write_json
+from tuiftune.training.checkpoint import discard_after, publish, rotate, step_of  # stdlib only
+
+STATE = "made-up.json"
+PROMPT = "Once upon a time"
+
+
+class Demo(tuiftune.Trainer):
+    """Pretends to train: made-up figures, no model. For a look around, and for tests."""
+
+    name = "demo"
+    makes_model: ClassVar[bool] = False
+
+    class Options(tuiftune.Options):
+        steps: int = Field(60, ge=1, description="optimizer steps to pretend")
+        seconds_per_step: float = Field(0.05, ge=0, description="how long each takes, in seconds")
+        epochs: int = Field(3, ge=1, description="passes over the data to pretend; each ends with an evaluation")
+        save_every: int = Field(10, ge=1, description="steps between checkpoints, which hold nothing but the step")
+        fail_at: int | None = Field(None, ge=1, description="step that fails with a sentence, as bad input does")
+        crash_at: int | None = Field(None, ge=1, description="step that fails with a traceback, as a bug does")
+
+    def run(self, ctx: tuiftune.Context) -> Path:
+        options = self.options
+        step = _step_in(ctx.resume_from) if ctx.resume_from else 0
+        ctx.checkpoints.mkdir(parents=True, exist_ok=True)
+        discard_after(ctx.checkpoints, step)
+        ctx.fact(
+            made_up=True,
+            total_steps=options.steps,
+            epochs=options.epochs,
+            device="cpu",
+            device_name="made-up device",
+            precision="fp32",
+            parameters=0,
+        )
+        ctx.log("this is the demo trainer: it trains nothing, and every figure is made up")
+        ctx.progress(step, options.steps, "steps")
+        if step == 0:
+            self._evaluate(ctx, 0)
+        while step < options.steps:
+            if ctx.stopping:
+                _save(ctx, step)
+                raise RunStopped(step)
+            step += 1
+            self._pretend(ctx, step)
+        return self._finish(ctx)
+
+    def _pretend(self, ctx: tuiftune.Context, step: int) -> None:
+        """One step: its time passes, its figures are written, and what is due is done."""
+        options = self.options
+        time.sleep(options.seconds_per_step)
+        if step == options.fail_at:
+            raise tuiftune.StageError(f"train.fail_at: step {step} was asked to fail, and does")
+        if step == options.crash_at:
+            raise RuntimeError(f"step {step} was asked to crash")
+        ctx.metric(
+            step,
+            loss=self._loss(ctx.seed, step) + _noise(ctx.seed, step, 0.15),
+            learning_rate=5e-5 * (1 - (step - 1) / options.steps),
+            grad_norm=1 + abs(_noise(ctx.seed + 1, step, 0.5)),
+            tokens_per_s=1000 + _noise(ctx.seed + 2, step, 100),
+            epoch=step * options.epochs / options.steps,
+        )
+        ctx.progress(step, options.steps, "steps")
+        if step % options.save_every == 0 or step == options.steps:
+            _save(ctx, step)
+        if step == options.steps or step % math.ceil(options.steps / options.epochs) == 0:
+            self._evaluate(ctx, step)
+
+    def _loss(self, seed: int, step: int) -> float:
+        """Falls from about 4 towards 2 over the run; depends on seed and step alone, so a resume goes on."""
+        return 2 + 2 * math.exp(-3 * step / self.options.steps) + _noise(seed + 3, 0, 0.1)
+
+    def _evaluate(self, ctx: tuiftune.Context, step: int) -> None:
+        loss = self._loss(ctx.seed, step)
+        ctx.metric(
+            step,
+            **{"eval/loss": loss, "eval/perplexity": math.exp(loss), "eval/bits_per_byte": loss / math.log(2) / 4},
+        )
+        ctx.sample(step, PROMPT, f", made up at step {step}, there was no model at all.", "made-up")
+
+    def _finish(self, ctx: tuiftune.Context) -> Path:
+        folder = ctx.run_dir / "model"
+        folder.mkdir(exist_ok=True)
+        write_json(folder / STATE, {"made_up": True, "step": self.options.steps})
+        ctx.outputs["step"] = self.options.steps
+        return folder
+
+
+def _noise(seed: int, step: int, size: float) -> float:
+    return random.Random(1_000_003 * seed + step).gauss(0, size)  # noqa: S311 - figures, not secrets
+
+
+def _save(ctx: tuiftune.Context, step: int) -> None:
+    """A sealed checkpoint like a real one, but for what is in it."""
+    aside = ctx.checkpoints / ".unsealed"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    write_json(aside / STATE, {"step": step})
+    folder = publish(aside, ctx.checkpoints, step)
+    ctx.event("checkpoint", step=step, path=str(folder))
+    rotate(ctx.checkpoints, ctx.keep_checkpoints)
+
+
+def _step_in(checkpoint: Path) -> int:
+    step = int(json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["step"])
+    if step != step_of(checkpoint):
+        raise tuiftune.StageError(f"{checkpoint}: its {STATE} is that of step {step}")
+    return step
+
+
+@tuiftune.hookimpl
+def register_stages() -> list[type[tuiftune.Trainer]]:
+    return [Demo]

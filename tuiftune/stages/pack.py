@@ -1,0 +1,143 @@
+"""Preprocess stage `pack`: rows of tokens laid end to end and cut into full blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import tuiftune
+from tuiftune.errors import RunStopped
+from tuiftune.rows import RowWriter
+from tuiftune.stages._positions import check_length
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset, DatasetDict
+
+READ_ROWS = 1_000
+WRITE_TOKENS = 1 << 20
+"""Tokens written at once."""
+
+
+class Pack(tuiftune.Preprocessor):
+    """Lay tokenized documents end to end, in their order, and cut them into full blocks."""
+
+    name = "pack"
+
+    class Options(tuiftune.Options):
+        block_size: int = tuiftune.Field(512, ge=8, description="tokens in a block")
+        validation: bool = tuiftune.Field(
+            False,
+            description="pack the validation split too; its perplexity can then not be compared with that of runs "
+            "that measure documents one by one",
+        )
+
+    def run(self, ctx: tuiftune.Context) -> DatasetDict:
+        """The tokens of all rows, none lost: the last block is shorter.
+
+        `loss_mask` goes along; `n_bytes` of a block is its rows' in proportion to their tokens in it. Raises
+        StageError where train is shorter than one block, or blocks do not fit the model.
+        """
+        import datasets
+
+        assert ctx.input is not None  # noqa: S101 - preprocess stages come after the dataset
+        for split, dataset in ctx.input.items():
+            if "input_ids" not in dataset.column_names:
+                raise tuiftune.StageError(f"{split} is not tokenized: put pack after tokenize")
+        check_length("pack.block_size", self.options.block_size, ctx)
+        packed = dict(ctx.input)
+        packed["train"] = self._pack("train", ctx.input["train"], ctx)
+        if self.options.validation:
+            packed["validation"] = self._pack("validation", ctx.input["validation"], ctx)
+        return datasets.DatasetDict(packed)
+
+    def _pack(self, split: str, dataset: Dataset, ctx: tuiftune.Context) -> Dataset:
+        columns = [name for name in ("input_ids", "n_bytes", "loss_mask") if name in dataset.column_names]
+        size = self.options.block_size
+        per_write = max(1, WRITE_TOKENS // size)
+        tokens = blocks = 0
+        with RowWriter(ctx.dir / f"{split}.arrow", columns) as writer:
+            waiting: list[dict[str, Any]] = []
+            for block in _blocks(_tokens(split, dataset, columns, ctx), size):
+                tokens += len(block["input_ids"])
+                blocks += 1
+                waiting.append(block)
+                if len(waiting) >= per_write:
+                    writer.add_batch(_columns(waiting, columns))
+                    waiting = []
+            if tokens < size and split == "train":
+                raise tuiftune.StageError(
+                    f"train is shorter than one block: {tokens:,} tokens, and pack.block_size is {size:,}. "
+                    "Bring more text, or a smaller block: --set pack.block_size=N"
+                )
+            if waiting:
+                writer.add_batch(_columns(waiting, columns))
+            packed = writer.finish()
+        ctx.log(f"{split}: {len(dataset):,} rows, {tokens:,} tokens packed into {blocks:,} blocks of {size:,}")
+        return packed
+
+
+def _columns(rows: list[dict[str, Any]], columns: list[str]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in columns}
+
+
+def _tokens(split: str, dataset: Dataset, columns: list[str], ctx: tuiftune.Context) -> Iterator[dict[str, np.ndarray]]:
+    """The rows of a batch end to end: arrays of one value a token, `n_bytes` spread over the tokens of its row."""
+    import numpy as np
+
+    done = 0
+    for table in dataset.with_format("arrow").iter(batch_size=READ_ROWS):
+        lists = table.column("input_ids").combine_chunks()
+        found = {"input_ids": lists.flatten().to_numpy()}
+        if "loss_mask" in columns:
+            found["loss_mask"] = table.column("loss_mask").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        if "n_bytes" in columns:
+            lengths = lists.value_lengths().to_numpy()
+            found["n_bytes"] = _spread(np.asarray(table.column("n_bytes").to_numpy()), lengths)
+        yield found
+        done += table.num_rows
+        ctx.progress(done, len(dataset), f"rows of {split}")
+        if ctx.stopping:
+            raise RunStopped(0)
+
+
+def _spread(totals: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Each total over as many tokens as its row has, in whole numbers that add up to it."""
+    import numpy as np
+
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # of the token in its row
+    total, length = totals[row], lengths[row].astype(np.int64)
+    shares: np.ndarray = total * (place + 1) // length - total * place // length
+    return shares
+
+
+def _blocks(parts: Iterator[dict[str, np.ndarray]], size: int) -> Iterator[dict[str, Any]]:
+    """Blocks of `size` tokens and the rest. Two tokens are held back until the end, so that no block is left with
+    a single one, which would carry no loss."""
+    import numpy as np
+
+    held: dict[str, np.ndarray] = {}
+    for part in parts:
+        held = {name: np.concatenate([held[name], values]) for name, values in part.items()} if held else part
+        full = max(0, (len(held["input_ids"]) - 2) // size)
+        for number in range(full):
+            yield _block(held, number * size, (number + 1) * size)
+        held = {name: values[full * size :] for name, values in held.items()}
+    start, left = 0, len(held["input_ids"]) if held else 0
+    while left:
+        length = size - 1 if left == size + 1 else min(size, left)
+        yield _block(held, start, start + length)
+        start, left = start + length, left - length
+
+
+def _block(held: dict[str, np.ndarray], start: int, end: int) -> dict[str, Any]:
+    block: dict[str, Any] = {name: values[start:end] for name, values in held.items()}
+    if "n_bytes" in block:
+        block["n_bytes"] = int(block["n_bytes"].sum())
+    return block
+
+
+@tuiftune.hookimpl
+def register_stages() -> list[type[tuiftune.Stage]]:
+    return [Pack]

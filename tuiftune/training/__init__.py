@@ -1,0 +1,1 @@
+"""What the causal_lm trainer is made of; imported by the worker alone."""

@@ -1,0 +1,119 @@
+"""Rows of tokens to tensors: padding, labels, and rows of like length together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tuiftune.errors import StageError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+IGNORED = -100
+"""A label that is not counted: padding, and tokens whose loss_mask is 0."""
+
+PADDING_ID = 0
+"""What fills a short row up. Any id would do: padding is known by its position, never by this."""
+
+COLUMNS = ("input_ids", "loss_mask")
+"""What the training reads of a row."""
+
+
+def token_rows(dataset: Dataset) -> Dataset:
+    """`dataset` with only the columns that training reads, as numpy.
+
+    Raises StageError where it was not tokenised.
+    """
+    if "input_ids" not in dataset.column_names:
+        raise StageError(
+            f"the data has no tokens, only the columns {dataset.column_names}. Add a preprocess stage: 'tokenize'"
+        )
+    return dataset.select_columns([name for name in COLUMNS if name in dataset.column_names]).with_format("numpy")
+
+
+def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    """A micro-batch: `input_ids` and `labels`, both [rows, longest row], padded on the right.
+
+    `attention_mask` of the same shape comes with them only where there is padding.
+    """
+    lengths = [len(row["input_ids"]) for row in rows]
+    shape = (len(rows), max(lengths))
+    input_ids = torch.full(shape, PADDING_ID, dtype=torch.long)
+    labels = torch.full(shape, IGNORED, dtype=torch.long)
+    for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        tokens = torch.from_numpy(np.array(row["input_ids"], dtype=np.int64))
+        input_ids[index, :length] = tokens
+        labels[index, :length] = tokens
+        if row.get("loss_mask") is not None:
+            counted = torch.from_numpy(np.array(row["loss_mask"], dtype=np.bool_))
+            labels[index, :length][~counted] = IGNORED
+    batch = {"input_ids": input_ids, "labels": labels}
+    if min(lengths) < shape[1]:
+        batch["attention_mask"] = (torch.arange(shape[1]) < torch.tensor(lengths)[:, None]).long()
+    return batch
+
+
+def real_tokens(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """How many tokens of a micro-batch are not padding; a scalar on the batch's device."""
+    if "attention_mask" in batch:
+        return batch["attention_mask"].sum()
+    return torch.tensor(batch["input_ids"].numel(), device=batch["input_ids"].device)
+
+
+def row_lengths(dataset: Dataset) -> IntArray:
+    """Tokens of each row, read from Arrow's offsets: no row becomes a Python list."""
+    import pyarrow.compute as pc
+
+    tables = dataset.select_columns(["input_ids"]).with_format("arrow").iter(batch_size=10_000)
+    lengths = [pc.list_value_length(table["input_ids"]).to_numpy() for table in tables]
+    return np.concatenate(lengths).astype(np.int64) if lengths else np.zeros(0, dtype=np.int64)
+
+
+def column_sum(dataset: Dataset, name: str) -> int:
+    """The sum of a column of integers."""
+    import pyarrow.compute as pc
+
+    tables = dataset.select_columns([name]).with_format("arrow").iter(batch_size=10_000)
+    return sum(pc.sum(table[name]).as_py() or 0 for table in tables)
+
+
+def check_fits(config: Any, splits: Mapping[str, IntArray]) -> None:
+    """Raises StageError where a row is longer than the model has positions: on a GPU that would be
+    a crash without words."""
+    limit = position_limit(config)
+    for split, lengths in splits.items():
+        if limit is not None and len(lengths) and int(lengths.max()) > limit:
+            raise StageError(
+                f"the longest row of {split} has {int(lengths.max()):,} tokens, but the model takes {limit:,}. "
+                f"Set max_length = {limit} for the preprocess stage 'tokenize'"
+            )
+
+
+def position_limit(config: Any) -> int | None:
+    """How many tokens a row may have; None where the model sets no limit."""
+    text = config.get_text_config(decoder=True)  # of a model that also sees pictures
+    for name in ("max_position_embeddings", "max_seq_len"):
+        limit = getattr(text, name, None)
+        if isinstance(limit, int) and limit > 0:
+            return limit
+    return None
+
+
+def batches_by_length(lengths: IntArray, slots: int) -> list[list[int]]:
+    """Row numbers in batches of at most `slots` padded tokens each (or one row), longest rows first:
+    a batch that does not fit the memory is met at once."""
+    batches: list[list[int]] = []
+    current: list[int] = []
+    for index in np.argsort(-lengths, kind="stable").tolist():
+        longest = int(lengths[current[0]]) if current else int(lengths[index])
+        if current and longest * (len(current) + 1) > slots:
+            batches.append(current)
+            current = []
+        current.append(index)
+    return [*batches, current] if current else batches

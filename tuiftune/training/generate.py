@@ -1,0 +1,131 @@
+"""python -m tuiftune.training.generate MODEL_DIR PROMPT: write the text to stdout as its tokens come."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuiftune.errors import TuiftuneError
+from tuiftune.text import plain
+
+if TYPE_CHECKING:
+    from tuiftune.training.generation import Sampling
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0, or 2 with a sentence on stderr."""
+    asked = _parser().parse_args(arguments)
+    from tuiftune.training.generation import Sampling  # torch: after the options are known to be good
+
+    sampling = Sampling(asked.max_new_tokens, asked.temperature, asked.top_k, asked.top_p)
+    try:
+        generate(asked.model, asked.prompt, sampling, asked.seed, asked.json)
+    except TuiftuneError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:  # `| head`: nobody reads on
+        sys.stderr.close()
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def generate(folder: Path, prompt: str, sampling: Sampling, seed: int | None, as_json: bool) -> None:
+    """Print the prompt and what the model writes after it; as JSON `{"prompt", "text"}` at the end.
+
+    Raises StageError where there is no model, or no room after the prompt.
+    """
+    import torch
+
+    from tuiftune.training.generation import continue_text, prompt_ids
+    from tuiftune.training.model import load_folder, quiet
+
+    quiet()
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    model, tokenizer = load_folder(folder)
+    if seed is not None:
+        torch.manual_seed(seed)
+    ids = prompt_ids(tokenizer, prompt)
+    if as_json:
+        text = continue_text(model, tokenizer, ids, sampling)
+        print(json.dumps({"prompt": prompt, "text": text}, ensure_ascii=False))
+        return
+    streamer = Streamer(tokenizer, ids, _print)
+    _print(prompt)
+    continue_text(model, tokenizer, ids, sampling, streamer)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(plain(text, limit=1_000_000))
+    sys.stdout.flush()
+
+
+class Streamer:
+    """Shows each token's text as soon as it is whole characters; transformers calls put and end."""
+
+    def __init__(self, tokenizer: Any, ids: list[int], show: Callable[[str], None]) -> None:
+        self._tokenizer, self._ids, self._show = tokenizer, ids, show
+        self._new: list[int] = []
+        self._shown = 0
+        self._prompt_came = False
+
+    def put(self, value: Any) -> None:
+        if not self._prompt_came:  # the first call is the prompt
+            self._prompt_came = True
+            return
+        self._new += value.tolist()
+        self._advance(last=False)
+
+    def end(self) -> None:
+        self._advance(last=True)
+        self._show("\n")
+
+    def _advance(self, last: bool) -> None:
+        from tuiftune.training.generation import after_prompt
+
+        text = after_prompt(self._tokenizer, self._ids, self._new)
+        if last or not text.endswith("\ufffd"):  # half of a character: the rest is in the next token
+            self._show(text[self._shown :])
+            self._shown = len(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tuiftune.training.generate", description=__doc__)
+    parser.add_argument("model", type=Path, help="folder of a finished model")
+    parser.add_argument("prompt")
+    parser.add_argument("--max-new-tokens", type=_at_least(int, 1), default=200)
+    parser.add_argument("--temperature", type=_at_least(float, 0), default=0.8, help="0 for the likeliest token")
+    parser.add_argument("--top-k", type=_at_least(int, 0), default=50, help="0 for all")
+    parser.add_argument("--top-p", type=_probability, default=1.0)
+    parser.add_argument("--seed", type=_at_least(int, 0), help="the same text again")
+    parser.add_argument("--json", action="store_true", help="one JSON object at the end")
+    return parser
+
+
+def _at_least(kind: type[int] | type[float], lowest: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = kind(text)
+        if not value >= lowest:
+            raise argparse.ArgumentTypeError(f"must be at least {lowest}, got {text}")
+        return value
+
+    number.__name__ = kind.__name__
+    return number
+
+
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, got {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""Keep the terminal whole: refuse one that cannot be drawn on, give it back after signals, notice when it goes.
+
+`refuse` and `prepare` are called before Textual is imported, which reads its settings then; `install` by
+the app once it is mounted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+SLOW_FPS = 15
+"""Frames a second over SSH: Textual's 60 only fill the link."""
+LAST_WORD_S = 2.0
+"""How long a dashboard whose terminal is gone may take to end by itself."""
+
+
+def refuse() -> str | None:
+    """Why this terminal cannot show the dashboard, with what to do, or None. A small one is no reason."""
+    if not (_is_terminal(sys.__stdin__) and _is_terminal(sys.__stderr__)):  # Textual reads one, draws on the other
+        return "the dashboard needs an interactive terminal (over SSH: ssh -t HOST tuiftune)"
+    term = os.environ.get("TERM", "")
+    if term in ("", "dumb", "unknown"):
+        return (
+            f"the dashboard cannot be drawn on a terminal of type TERM={term!r}. "
+            "If yours can do more: TERM=xterm-256color tuiftune"
+        )
+    return None
+
+
+def _is_terminal(stream: Any) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def prepare() -> None:
+    """Write UTF-8 whatever the locale says, and draw less often over SSH.
+
+    Under another encoding Textual's lines and blocks would come out as the letters of their escapes.
+    """
+    if isinstance(sys.__stderr__, io.TextIOWrapper):
+        sys.__stderr__.reconfigure(encoding="utf-8", errors="replace")
+    if os.environ.get("SSH_CONNECTION"):
+        os.environ.setdefault("TEXTUAL_FPS", str(SLOW_FPS))
+        os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+        os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
+
+
+def install(app: App[Any]) -> None:
+    """Have the app end cleanly on SIGTERM and SIGHUP, notice a lost terminal, and suspend on ctrl+z.
+
+    For `on_mount`; does nothing where the app has no terminal, as in tests.
+    """
+    if app.is_headless or not _is_terminal(sys.__stdin__):
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, _leave, app, signal.SIGTERM)
+    loop.add_signal_handler(signal.SIGHUP, _leave, app, signal.SIGHUP)
+    threading.Thread(target=_watch_terminal, args=(app, loop), name="terminal", daemon=True).start()
+    app.bind("ctrl+z", "suspend_process", description="Suspend", show=False)
+    # After `fg` Textual only sends itself a resize to the same size, which paints nothing.
+    app.app_resume_signal.subscribe(app, lambda _: _repaint(app))
+
+
+def _repaint(app: App[Any]) -> None:
+    app.screen.refresh(layout=True)
+    app.refresh(layout=True)
+
+
+def _leave(app: App[Any], number: signal.Signals) -> None:
+    """End the app, and with it the alternate screen; a moment later at the latest the process."""
+    app.exit(return_code=128 + number)
+    threading.Thread(target=_end_at_last, args=(128 + number,), name="last word", daemon=True).start()
+
+
+def _end_at_last(status: int) -> None:
+    """Writing to a terminal that is gone or stopped can block for ever: do not wait for it."""
+    time.sleep(LAST_WORD_S)
+    os._exit(status)
+
+
+def _watch_terminal(app: App[Any], loop: asyncio.AbstractEventLoop) -> None:
+    """Sleep until the terminal goes away.
+
+    With SIGHUP ignored (nohup, sudo) no signal comes and Textual would read the end of its input for
+    ever, at 100% of a core.
+    """
+    assert sys.__stdin__ is not None  # noqa: S101 - looked at in `install`
+    poll = select.poll()
+    poll.register(sys.__stdin__.fileno(), 0)  # POLLHUP needs no asking for
+    poll.poll()
+    if app.is_running:
+        loop.call_soon_threadsafe(_leave, app, signal.SIGHUP)
+        _end_at_last(128 + signal.SIGHUP)  # the loop itself may be blocked in a write

@@ -1,0 +1,186 @@
+"""What the watcher thread posts to the screen: immutable facts, the newer replacing the older."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from textual.message import Message
+
+from tuiftune.catalog import Catalog, ResolvedProfile
+from tuiftune.run.folder import Run, State
+from tuiftune.run.metrics_db import Curve, MetricRow, SampleRow
+from tuiftune.run.summary import RunSummary
+
+
+@dataclass(frozen=True)
+class StageView:
+    """One stage of the pipeline and how far it is."""
+
+    index: int
+    kind: str
+    name: str
+    status: str = "waiting"
+    """'waiting', 'running', 'done', 'failed' or 'stopped'."""
+    cached: bool = False
+    seconds: float | None = None
+    """How long it took, once it is done."""
+    error: str | None = None
+    done: int | None = None
+    total: int | None = None
+    unit: str = ""
+    """What `done` and `total` count: 'steps', 'documents'."""
+    eta_s: float | None = None
+    """Seconds to go; None where nothing tells."""
+
+    @property
+    def fraction(self) -> float | None:
+        """0 to 1; None where the total is not known."""
+        return min(1.0, self.done / self.total) if self.done is not None and self.total else None
+
+
+@dataclass(frozen=True)
+class DeviceView:
+    """One GPU, or the host."""
+
+    name: str
+    """'gpu0', 'host'."""
+    latest: Mapping[str, Any]
+    """Field -> value; None where the device does not tell."""
+    history: Mapping[str, Sequence[float]]
+    """Field -> values of the last minutes, oldest first."""
+
+
+@dataclass(frozen=True)
+class PromptSamples:
+    """What the models wrote after one prompt."""
+
+    prompt: str
+    base: SampleRow | None
+    """The untouched model's, from before step 1."""
+    tuned: Sequence[SampleRow]
+    """The tuned model's, newest first."""
+
+
+@dataclass(frozen=True)
+class RunView:
+    """All that the run screen shows, as of one look at the run's folder."""
+
+    run: Run
+    state: State
+    now: float
+    """Seconds since the epoch, when the look was taken."""
+    began: float = 0.0
+    """When this attempt of the run started."""
+    profile: str = ""
+    label: str | None = None
+    """Given with --name."""
+    problem: str | None = None
+    """What could not be read, as a sentence."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    stages: Sequence[StageView] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    smoothed: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Of the series that jump, such as train/loss: a smoothed value for each step of the curve."""
+    baseline: float | None = None
+    """The untouched model's perplexity."""
+    best: MetricRow | None = None
+    """The lowest perplexity after step 0."""
+    devices: Sequence[DeviceView] = ()
+    read_at: float | None = None
+    """When the devices were last read."""
+    log: Sequence[str] = ()
+    log_name: str = "worker.log"
+    samples: Sequence[PromptSamples] = ()
+    summary: RunSummary | None = None
+    """Once the run has ended."""
+    model: Path | None = None
+    """The finished model's folder, once it is there."""
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Of this attempt, to its end or to now; None where nobody saw the end."""
+        end = self.now if self.state.active else self.state.ended
+        return None if end is None else max(0.0, end - self.began)
+
+    @property
+    def made_up(self) -> bool:
+        """The figures are a demonstration's."""
+        return bool(self.facts.get("made_up", False))
+
+    def last(self, series: str) -> float | None:
+        """The newest value of a series."""
+        curve = self.curves.get(series)
+        return curve.means[-1] if curve else None
+
+
+@dataclass
+class RunSnapshot(Message):
+    """A new look at the run that is followed."""
+
+    view: RunView
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, RunSnapshot)
+
+
+@dataclass
+class RunGone(Message):
+    """The folder of the run that is followed was deleted or cannot be read."""
+
+    run: Run
+    reason: str
+
+
+@dataclass
+class RunsChanged(Message):
+    """The runs of the workspace, newest first."""
+
+    runs: Sequence[RunSummary]
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, RunsChanged)
+
+
+@dataclass
+class CatalogLoaded(Message):
+    """Profiles and plugins; `error` says why there are none."""
+
+    catalog: Catalog | None
+    error: str | None = None
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, CatalogLoaded)
+
+
+@dataclass
+class ProfileResolved(Message):
+    """A profile was checked and may be started."""
+
+    resolved: ResolvedProfile
+
+
+@dataclass
+class RunStarted(Message):
+    """A run was started, or goes on again."""
+
+    run: Run
+
+
+@dataclass
+class ActionFailed(Message):
+    """Something that was asked for could not be done."""
+
+    title: str
+    lines: Sequence[str]
+    """Every reason, a sentence each."""
+
+
+@dataclass
+class ActionDone(Message):
+    """Something that was asked for was done."""
+
+    title: str
+    sentence: str

@@ -1,0 +1,126 @@
+"""The curves: loss, perplexity, learning rate, speed and gradient norm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from tuiftune.tui.messages import RunView
+from tuiftune.tui.widgets.chart import HLine, Line, LineChart
+
+LOG_FROM = 20.0
+"""Perplexities that differ by more than this factor are drawn on a logarithmic axis."""
+
+SHOWN_FROM = {"perplexity": "-narrow", "rate": "-tall", "speed": "-tall", "grad_norm": "-alone"}
+"""Charts that need room, with the class for it (app.tcss); the last is only shown on the whole screen."""
+AFTER_STEP_1 = "comes with the first step"
+DOTS_TO = 40
+"""Up to so many evaluations each has a dot of its own."""
+NAMED_FROM = 44
+"""Narrower than that the legend has no room for 'baseline'."""
+
+
+class ChartsPane(Container):
+    """All charts at once, or one of them on the whole screen."""
+
+    DEFAULT_CSS = "ChartsPane { layout: grid; grid-size: 2; grid-gutter: 0 2; }"
+    help_text: ClassVar[str] = "x shows one chart after the other on the whole screen, then all of them again."
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._charts = {
+            "loss": LineChart(title="loss", empty=AFTER_STEP_1, id="chart-loss"),
+            "perplexity": LineChart(title="perplexity", empty="of the untouched model first", id="chart-perplexity"),
+            "rate": LineChart(title="learning rate", empty=AFTER_STEP_1, id="chart-rate"),
+            "speed": LineChart(title="speed", unit="tokens/s", empty=AFTER_STEP_1, id="chart-speed"),
+            "grad_norm": LineChart(title="gradient norm", empty=AFTER_STEP_1, id="chart-grad-norm"),
+        }
+        for name, when in SHOWN_FROM.items():
+            self._charts[name].add_class(when)
+        self._view: RunView | None = None
+        self._shown: Sequence[Any] = ()
+        self._full: str | None = None
+
+    def compose(self) -> ComposeResult:
+        yield from self._charts.values()
+
+    @property
+    def full(self) -> str | None:
+        """The chart on the whole screen, or None."""
+        return self._full
+
+    def cycle(self) -> str | None:
+        """The next chart on the whole screen; after the last one all of them."""
+        names: list[str | None] = [None, *self._charts]
+        self.set_full(names[(names.index(self._full) + 1) % len(names)])
+        return self._full
+
+    def set_full(self, name: str | None) -> None:
+        self._full = name
+        self.set_class(name is not None, "-full")
+        for key, chart in self._charts.items():
+            chart.set_class(key == name, "-shown")
+        self.call_after_refresh(self._show_anew)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show_anew)
+
+    def _show_anew(self) -> None:
+        """How much the legends can say depends on the width."""
+        if self._view is not None:
+            self._shown = ()
+            self.show(self._view)
+
+    def show(self, view: RunView) -> None:
+        """Draw the curves of a run, where they differ from those drawn."""
+        shown = (view.run, *view.curves.values(), view.baseline, view.best)
+        if len(shown) == len(self._shown) and all(a is b for a, b in zip(shown, self._shown, strict=True)):
+            return
+        self._view, self._shown = view, shown
+        reach = max((curve.steps[-1] for curve in view.curves.values() if curve), default=0)
+        self._charts["loss"].show(list(_loss(view)), reach=reach)
+        self._show_perplexity(view, reach)
+        self._charts["rate"].show(list(_plain(view, "train/learning_rate", "rate")), reach=reach)
+        self._charts["speed"].show(list(_jumping(view, "train/tokens_per_s", "speed")), reach=reach)
+        self._charts["grad_norm"].show(list(_jumping(view, "train/grad_norm", "smooth")), reach=reach)
+
+    def _show_perplexity(self, view: RunView, reach: float) -> None:
+        chart = self._charts["perplexity"]
+        lines = list(_plain(view, "eval/perplexity", "eval"))
+        if lines and len(lines[0].steps) <= DOTS_TO:
+            lines.append(Line(lines[0].steps, lines[0].values, "eval", "", points=True))
+        if view.best is not None:  # named where it is not the newest one
+            label = "" if lines and lines[0].steps[-1] == view.best.step else "best"
+            lines.append(Line([view.best.step], [view.best.value], "best", label, points=True))
+        known = [view.baseline] if view.baseline is not None else []
+        word = "baseline" if chart.size.width >= NAMED_FROM else "base"
+        marks = [HLine(value, "baseline", word) for value in known]
+        values = [value for line in lines for value in line.values if value > 0] + known
+        chart.log_y = bool(values) and max(values) > LOG_FROM * min(values)
+        chart.show(lines, marks=marks, reach=reach)
+
+
+def _loss(view: RunView) -> Iterator[Line]:
+    """The training loss as it is, smoothed, and what the evaluations found."""
+    yield from _jumping(view, "train/loss", "smooth")
+    evaluated = view.curves.get("eval/loss")
+    if evaluated:
+        yield Line(evaluated.steps, evaluated.means, "eval", "eval", points=True, bad=evaluated.bad)
+
+
+def _jumping(view: RunView, series: str, style: str) -> Iterator[Line]:
+    """A series that jumps from step to step: as it is, and over that smoothed."""
+    curve = view.curves.get(series)
+    if curve:
+        label = "train" if series == "train/loss" else ""
+        yield Line(curve.steps, curve.means, "raw", label, band=(curve.lows, curve.highs), bad=curve.bad)
+        yield Line(curve.steps, view.smoothed[series], style, "smoothed", thick=True)
+
+
+def _plain(view: RunView, series: str, style: str) -> Iterator[Line]:
+    curve = view.curves.get(series)
+    if curve:
+        yield Line(curve.steps, curve.means, style, "now", band=(curve.lows, curve.highs), bad=curve.bad)

@@ -1,0 +1,480 @@
+"""Read one run's folder, only what is new at each look, into a RunView. For the watcher thread alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import os
+import time
+import tomllib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tuiftune.errors import StoreError
+from tuiftune.run.folder import Run, State, state_of
+from tuiftune.run.metrics_db import CurveFollower, MetricRow, MetricsReader, Progress, SampleRow
+from tuiftune.run.store import EventRow
+from tuiftune.run.summary import RunSummary, summarize
+from tuiftune.run.telemetry_db import TelemetryReader
+from tuiftune.text import one_line, plain
+from tuiftune.tui.messages import DeviceView, PromptSamples, RunView, StageView
+
+SERIES = (
+    "train/loss",
+    "train/learning_rate",
+    "train/grad_norm",
+    "train/tokens_per_s",
+    "train/epoch",
+    "eval/loss",
+    "eval/perplexity",
+    "eval/bits_per_byte",
+)
+SMOOTHED = ("train/loss", "train/tokens_per_s", "train/grad_norm")
+"""Those that jump from step to step."""
+HISTORY_FIELDS = (
+    "temperature_c",
+    "memory_used_bytes",
+    "utilization_percent",
+    "power_w",
+    "cpu_percent",
+    "ram_used_bytes",
+)
+HISTORY_S = 600.0
+BUCKET_S = 5.0
+"""A block of a history stands for so long: it moves, and is sent, once in that time."""
+LOG_LINES = 2000
+LOG_BYTES = 64 * 1024
+"""At most so much of a log is read at a look; a flood skips what lies before."""
+SAMPLES_KEPT = 20
+"""Of each prompt, the newest."""
+
+
+class LogTail:
+    """The last lines of a growing file; each look reads only the new bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._file_id: int | None = None
+        self._offset = 0
+        self._rest = b""
+
+    def update(self) -> bool:
+        """Read on; whether anything was new. A file that is not there yet is empty."""
+        try:
+            with self.path.open("rb") as file:
+                return self._read_on(file)
+        except FileNotFoundError:
+            return False
+
+    def _read_on(self, file: BinaryIO) -> bool:
+        facts = os.fstat(file.fileno())
+        if facts.st_ino != self._file_id or facts.st_size < self._offset:  # another file, or cut short
+            self._file_id, self._offset, self._rest = facts.st_ino, 0, b""
+            self.lines.clear()
+        if facts.st_size == self._offset:
+            return False
+        if facts.st_size - self._offset > LOG_BYTES:
+            self._offset, self._rest = facts.st_size - LOG_BYTES, b""
+        file.seek(self._offset)
+        fresh = file.read(LOG_BYTES)
+        self._offset += len(fresh)
+        *whole, self._rest = (self._rest + fresh).split(b"\n")
+        self._rest = self._rest[-LOG_BYTES:]
+        self.lines.extend(_log_line(line) for line in whole)
+        return True
+
+
+def _log_line(line: bytes) -> str:
+    """One line as it would look: of a progress bar that redraws itself, what it showed last."""
+    text = line.decode("utf-8", "replace").rstrip("\r")
+    return one_line(text.rpartition("\r")[2], 2000)
+
+
+def smooth(steps: Sequence[float], values: Sequence[float]) -> list[float]:
+    """An exponential moving average over steps, corrected for its start; NaN where the value is.
+
+    Its half-life is a power of two near a 40th of the length, so that it moves seldom as a run grows.
+    """
+    if not steps:
+        return []
+    span = max(1.0, steps[-1] - steps[0])
+    half_life = 2.0 ** max(1, math.floor(math.log2(max(2.0, span / 40))))
+    average = weight = 0.0
+    before = steps[0] - 1
+    smoothed = []
+    for step, value in zip(steps, values, strict=True):
+        if math.isfinite(value):
+            keep = 0.5 ** ((step - before) / half_life)
+            average = keep * average + (1 - keep) * value
+            weight = keep * weight + (1 - keep)
+            before = step
+        smoothed.append(average / weight if math.isfinite(value) and weight else math.nan)
+    return smoothed
+
+
+class Pipeline:
+    """The stages of a run, followed through its events and progress."""
+
+    WINDOW_S = 60.0
+    """The speed behind an ETA is that of the last minute."""
+
+    def __init__(self) -> None:
+        self.views: dict[int, StageView] = {}
+        self._guessed = False
+        self._started: dict[int, float] = {}
+        self._first_done: dict[int, int] = {}
+        self._speeds: dict[int, deque[tuple[float, int]]] = {}
+
+    def plan(self, stages: Sequence[dict[str, Any]]) -> None:
+        """The stages in order, as the worker tells them."""
+        if self._guessed:
+            self._guessed = False
+            self.views = {index: view for index, view in self.views.items() if view.status != "waiting"}
+        for stage in stages:
+            index = int(stage["index"])
+            if index not in self.views:
+                self.views[index] = StageView(index, str(stage["kind"]), one_line(str(stage["name"]), 60))
+
+    def guess(self, stages: Sequence[dict[str, Any]]) -> None:
+        """What the profile names, shown until the worker tells."""
+        if not self.views:
+            self.plan(stages)
+            self._guessed = True
+
+    def _restart(self) -> None:
+        self.views = {index: StageView(index, view.kind, view.name) for index, view in self.views.items()}
+        self._started.clear()
+        self._first_done.clear()
+        self._speeds.clear()
+
+    def event(self, row: EventRow) -> None:
+        """Follow one event of the worker."""
+        if row.kind == "run_started":
+            self._restart()
+        elif row.kind == "resumed":
+            step = int(row.data.get("step") or 0)
+            self._first_done = {index: step for index, view in self.views.items() if view.kind == "train"}
+        elif row.kind in ("stage_started", "stage_finished"):
+            self._stage_event(row)
+
+    def _stage_event(self, row: EventRow) -> None:
+        data = row.data
+        self.plan([data])
+        index = int(data["index"])
+        view = self.views[index]
+        if row.kind == "stage_started":
+            self._started[index] = row.time
+            self.views[index] = dataclasses.replace(view, status="running", error=None)
+            return
+        error = data.get("error")
+        self.views[index] = dataclasses.replace(
+            view,
+            status="failed" if error is not None else "done",
+            cached=bool(data.get("cached")),
+            seconds=data.get("seconds"),
+            error=None if error is None else one_line(str(error)),
+            eta_s=None,
+        )
+
+    def progress(self, rows: dict[int, Progress]) -> None:
+        """Take over how far each stage is; what an earlier attempt left is passed over."""
+        for index, row in rows.items():
+            view = self.views.get(index)
+            if view is None or view.status == "waiting" or row.time < self._started.get(index, 0.0):
+                continue
+            speeds = self._speeds.setdefault(index, deque(maxlen=600))
+            if not speeds or speeds[-1][1] != row.done:
+                speeds.append((row.time, row.done))
+            while len(speeds) > 2 and row.time - speeds[0][0] > self.WINDOW_S:
+                speeds.popleft()
+            self.views[index] = dataclasses.replace(view, done=row.done, total=row.total, unit=one_line(row.unit, 20))
+
+    def seen(self, state: State, now: float) -> tuple[StageView, ...]:
+        """The stages as of now, in order; of a run that ended none is still running."""
+        ended = {"failed": "failed", "finished": "done"}.get(state.name, "stopped")
+        views = []
+        for index in sorted(self.views):
+            view = self.views[index]
+            if view.status == "running" and state.active:
+                view = dataclasses.replace(view, eta_s=self._eta(view, now))
+            elif view.status == "running" or (view.status == "failed" and state.name == "stopped"):
+                view = dataclasses.replace(view, status=ended)
+            views.append(view)
+        return tuple(views)
+
+    def _eta(self, view: StageView, now: float) -> float | None:
+        """Seconds to go, at the speed of the last minute, else at that since the stage started."""
+        if view.done is None or not view.total:
+            return None
+        speeds = self._speeds.get(view.index)
+        if not speeds:
+            return None
+        (first_time, first_done), (last_time, last_done) = speeds[0], speeds[-1]
+        if last_time - first_time < 5.0 and view.index in self._started:
+            first_time, first_done = self._started[view.index], self._first_done.get(view.index, 0)
+        if last_done <= first_done or last_time <= first_time:
+            return None
+        seconds_each = (last_time - first_time) / (last_done - first_done)
+        return max(0.0, (view.total - last_done) * seconds_each - (now - last_time))
+
+
+class Samples:
+    """The newest texts of each prompt, and the untouched model's beside them."""
+
+    def __init__(self) -> None:
+        self._base: dict[str, SampleRow] = {}
+        self._tuned: dict[str, deque[SampleRow]] = {}
+        self._last_id = 0
+
+    def update(self, reader: MetricsReader) -> None:
+        for row in reader.samples(self._last_id):
+            self._last_id = row.id
+            row = SampleRow(row.id, row.time, row.step, plain(row.prompt), plain(row.text), one_line(row.model, 60))
+            kept = self._tuned.setdefault(row.prompt, deque(maxlen=SAMPLES_KEPT))
+            if row.step == 0 and row.model in ("", "base"):
+                self._base[row.prompt] = row
+            else:
+                kept.appendleft(row)
+
+    def seen(self) -> tuple[PromptSamples, ...]:
+        return tuple(
+            PromptSamples(prompt, self._base.get(prompt), tuple(tuned)) for prompt, tuned in self._tuned.items()
+        )
+
+
+class Devices:
+    """The newest readings and the last ten minutes of them."""
+
+    def __init__(self) -> None:
+        self.read_at: float | None = None
+        self._latest: dict[str, dict[str, Any]] = {}
+        self._history: dict[tuple[str, str], deque[tuple[float, float]]] = {}
+
+    def update(self, reader: TelemetryReader) -> None:
+        found = reader.latest()
+        if found is None or found[0] == self.read_at:
+            return
+        first = self.read_at is None
+        self.read_at, self._latest = found
+        for device, fields in self._latest.items():
+            for name in HISTORY_FIELDS:
+                if name in fields:
+                    self._add(reader, device, name, fields[name], first)
+
+    def _add(self, reader: TelemetryReader, device: str, name: str, value: Any, first: bool) -> None:
+        now = self.read_at or 0.0
+        history = self._history.setdefault((device, name), deque())
+        if first:
+            history.extend(reader.history(device, name, now - HISTORY_S))
+        elif isinstance(value, int | float):
+            history.append((now, float(value)))
+        while history and history[0][0] < now - HISTORY_S:
+            history.popleft()
+
+    def seen(self) -> tuple[DeviceView, ...]:
+        return tuple(
+            DeviceView(
+                device,
+                {name: one_line(value, 200) if isinstance(value, str) else value for name, value in fields.items()},
+                {
+                    name: tuple(bucketed(self._history[device, name]))
+                    for name in HISTORY_FIELDS
+                    if (device, name) in self._history
+                },
+            )
+            for device, fields in sorted(self._latest.items())
+        )
+
+
+class Record:
+    """What the worker wrote down: metrics.db, read on at each look."""
+
+    def __init__(self, run: Run, points: int) -> None:
+        self._run = run
+        self._points = points
+        self._reader = MetricsReader(run.metrics_file)
+        self._file = _file_id(run.metrics_file)
+        self._behind = True
+        self._last_event = 0
+        self._began: float | None = None
+        self.pipeline = Pipeline()
+        self.facts: dict[str, Any] = {}
+        self.smoothed: dict[str, list[float]] = {}
+        self.baseline: float | None = None
+        self.best: MetricRow | None = None
+        self._forget_steps()
+
+    def _forget_steps(self) -> None:
+        """After a rewind steps and ids come a second time: read them all anew."""
+        self.curves = {name: CurveFollower(self._reader, name, self._points) for name in SERIES}
+        self.samples = Samples()
+
+    def replaced(self) -> bool:
+        """Whether another file is there now: a damaged one is set aside and made anew."""
+        return _file_id(self._run.metrics_file) != self._file
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def began(self, state: State) -> float:
+        """When this attempt started."""
+        return state.started if self._began is None or state.attempt < 2 else self._began
+
+    def update(self) -> bool:
+        """Read on; whether anything was new. Raises StoreError; what was missed then is read next time."""
+        if not self._reader.changed() and not self._behind:
+            return False
+        self._behind = True
+        self._read_events()
+        self.facts = self._reader.facts()
+        self._plan()
+        self.pipeline.progress(self._reader.progress())
+        for follower in self.curves.values():
+            follower.update()
+        for name in SMOOTHED:
+            curve = self.curves[name].curve
+            self.smoothed[name] = smooth(curve.steps, curve.means)
+        self.baseline = self._reader.at("eval/perplexity", 0)
+        self.best = self._reader.lowest("eval/perplexity", after_step=0)
+        self.samples.update(self._reader)
+        self._behind = False
+        return True
+
+    def _read_events(self) -> None:
+        for row in self._reader.events(self._last_event):
+            self._last_event = row.id
+            if row.kind == "run_started":
+                self._began = row.time
+            if row.kind == "resumed":
+                self._forget_steps()
+            self.pipeline.event(row)
+
+    def _plan(self) -> None:
+        told = self.facts.get("pipeline")
+        if told:
+            self.pipeline.plan(told)
+        else:
+            self.pipeline.guess(planned_stages(self._run.profile_file))
+
+
+def bucketed(history: Iterable[tuple[float, float]]) -> Iterator[float]:
+    """The mean of each BUCKET_S seconds that have values, oldest first."""
+    for _, group in itertools.groupby(history, key=lambda point: point[0] // BUCKET_S):
+        values = [value for _, value in group]
+        yield sum(values) / len(values)
+
+
+class RunReader:
+    """Follows one run's folder. `look` returns a new view, or None while nothing is new."""
+
+    def __init__(self, run: Run, points: int) -> None:
+        self.run = run
+        self._points = points
+        origin = run.origin()
+        self._profile = one_line(str(origin.get("profile") or ""), 60)
+        self._label = one_line(str(origin["name"]), 60) if origin.get("name") else None
+        self._worker_log = LogTail(run.worker_log)
+        self._supervisor_log = LogTail(run.supervisor_log)
+        self._record = Record(run, points)
+        self._telemetry = TelemetryReader(run.telemetry_file)
+        self._devices = Devices()
+        self._summary: tuple[State, RunSummary] | None = None
+        self._shown: tuple[Any, ...] | None = None
+
+    def close(self) -> None:
+        self._record.close()
+        self._telemetry.close()
+
+    def look(self) -> RunView | None:
+        """Read on. Raises RunNotFound when the folder is gone or its state cannot be read."""
+        state = state_of(self.run)
+        if self._record.replaced():
+            self._record.close()
+            self._record = Record(self.run, self._points)
+        problems: list[str] = []
+        changed = self._read_logs()
+        for read in (self._record.update, self._read_telemetry):
+            try:
+                changed = read() or changed
+            except StoreError as error:
+                problems.append(one_line(str(error)))
+        now = time.time()
+        shown = (state, problems, int(now) if state.active else 0, self._model())
+        if not changed and shown == self._shown:
+            return None
+        self._shown = shown
+        return self._view(state, now, "; ".join(problems) or None)
+
+    def _read_logs(self) -> bool:
+        """The supervisor's log is of interest only while the worker has none."""
+        worker = self._worker_log.update()
+        return worker or (not self._worker_log.lines and self._supervisor_log.update())
+
+    def _read_telemetry(self) -> bool:
+        if not self._telemetry.changed():
+            return False
+        self._devices.update(self._telemetry)
+        return True
+
+    def _model(self) -> Path | None:
+        return self.run.model if (self.run.model / "config.json").is_file() else None
+
+    def _summarized(self, state: State) -> RunSummary | None:
+        """Of an ended run, read once."""
+        if state.active:
+            return None
+        if self._summary is None or self._summary[0] != state:
+            self._summary = (state, summarize(self.run))
+        return self._summary[1]
+
+    def _view(self, state: State, now: float, problem: str | None) -> RunView:
+        record = self._record
+        log = self._worker_log if self._worker_log.lines else self._supervisor_log
+        return RunView(
+            run=self.run,
+            state=dataclasses.replace(state, reason=plain(state.reason) if state.reason else None),
+            now=now,
+            began=record.began(state),
+            profile=self._profile,
+            label=self._label,
+            problem=problem,
+            facts=record.facts,
+            stages=record.pipeline.seen(state, now),
+            curves={name: follower.curve for name, follower in record.curves.items()},
+            smoothed=dict(record.smoothed),
+            baseline=record.baseline,
+            best=record.best,
+            devices=self._devices.seen(),
+            read_at=self._devices.read_at,
+            log=tuple(log.lines),
+            log_name=log.path.name,
+            samples=record.samples.seen(),
+            summary=self._summarized(state),
+            model=self._model(),
+        )
+
+
+def _file_id(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def planned_stages(profile: Path) -> list[dict[str, Any]]:
+    """The stages a run's effective profile names, in order; none where it cannot be read."""
+    try:
+        data = tomllib.loads(profile.read_text())
+    except (OSError, ValueError):
+        return []
+    stages: list[dict[str, Any]] = []
+    for kind in ("dataset", "preprocess", "train", "evaluate"):
+        tables = data.get(kind, [])
+        for table in tables if isinstance(tables, list) else [tables]:
+            if isinstance(table, dict) and table.get("stage"):
+                stages.append({"index": len(stages), "kind": kind, "name": str(table["stage"])})
+    return stages

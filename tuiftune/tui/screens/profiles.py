@@ -1,0 +1,310 @@
+"""The menu: choose a profile to run, or a run to open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Input, Static
+
+from tuiftune.catalog import Catalog, ProfileInfo
+from tuiftune.run.folder import ACTIVE
+from tuiftune.run.summary import RunSummary
+from tuiftune.text import one_line, plain
+from tuiftune.tui.panes.keys import KeysPane
+from tuiftune.tui.screens.problems import ProblemsScreen
+from tuiftune.tui.widgets.profile_card import ProfileCard, card, problem_line, run_card
+from tuiftune.tui.widgets.profile_list import BASES, ProfileList, group_of
+from tuiftune.tui.widgets.run_list import RunList
+
+READING = "reading profiles…"
+NO_PROFILES = "no profiles here. Make a workspace with some: tuiftune init"
+
+
+@dataclass
+class ProfileChosen(Message):
+    """Enter was pressed on a profile that can be run, or could once its problems are mended."""
+
+    name: str
+
+
+@dataclass
+class RunOpened(Message):
+    """Enter was pressed on a run."""
+
+    run_id: str
+
+
+class Filter(Input):
+    """What the profiles are filtered by."""
+
+    BINDINGS = [
+        Binding("enter", "submit", "Run"),
+        Binding("up", "screen.move(-1)", "Up", show=False),
+        Binding("down", "screen.move(1)", "Down", show=False),
+        Binding("escape", "screen.clear_filter", "Clear"),
+        Binding("tab", "screen.focus_profiles", "Profiles"),
+    ]
+
+
+class ProfilesScreen(Screen[None]):
+    """Profiles at the left (or above), the highlighted one at the right (or below), runs under both."""
+
+    TITLE = "profiles"
+    help_text: ClassVar[str] = (
+        "Choose a profile with the arrow keys and run it with Enter; it runs in the background, whatever happens "
+        "to this window. Type any letter that is no key here, or /, to filter: every word must be in the name, "
+        "the description or the pipeline. Tab goes to the runs: any of them, ended ones too, opens with Enter."
+    )
+    AUTO_FOCUS = "#profiles"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-low"), (34, "-high")]
+    BINDINGS = [
+        Binding("slash", "filter", "Filter", key_display="/"),
+        Binding("escape", "clear_filter", "Clear"),
+        Binding("exclamation_mark", "problems", "Problems", key_display="!"),
+    ]
+    CSS = """
+    ProfilesScreen {
+        & > #top { height: 1; margin: 0 0 1 0; }
+        & > #top > #brand { width: auto; padding: 0 2 0 1; color: $text-primary; text-style: bold; }
+        & > #top > #filter {
+            width: 1fr; height: 1; border: none; padding: 0; background: transparent;
+            & > .input--placeholder { color: $foreground 45%; }
+            &:focus { border: none; background: $foreground 8%; background-tint: transparent 0%; }
+        }
+        & > #body { height: 1fr; }
+        & > #runs { max-height: 4; display: none; }
+        & > #runs:focus { max-height: 10; }
+        &.-runs > #runs { display: block; }
+        & > #plugins {
+            height: 1; padding: 0 1; color: $text-warning; display: none;
+            text-wrap: nowrap; text-overflow: ellipsis;
+        }
+        &.-plugins > #plugins { display: block; }
+
+        &.-high > #runs { max-height: 9; }
+        &.-high > #runs:focus { max-height: 19; }
+        &.-high > #plugins { margin: 1 0 0 0; }
+        &.-narrow > #body { layout: vertical; }
+        &.-narrow #card { height: 7; border-top: solid $foreground 20%; }
+        &.-narrow.-high #card { height: 14; }
+        &.-narrow.-tiny #card { display: none; }
+        &.-tiny > #runs { max-height: 2; }
+        &.-tiny > #runs:focus { max-height: 6; }
+        &.-wide > #body { layout: horizontal; }
+        &.-wide #profiles { width: 5fr; max-width: 84; }
+        &.-wide #card { width: 6fr; border-left: solid $foreground 20%; padding: 0 2; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._catalog: Catalog | None = None
+        self._results: Mapping[str, RunSummary] = {}
+        self._error: str | None = None
+        self._runs: Sequence[RunSummary] = ()
+        self._keys: tuple[bool, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(id="top"):
+            yield Static("tuiftune", id="brand")
+            yield Filter(placeholder="type to filter", id="filter", select_on_focus=False)
+        with Horizontal(id="body"):
+            yield ProfileList(id="profiles")
+            yield ProfileCard(id="card")
+        yield RunList(id="runs")
+        yield Static(id="plugins")
+        yield KeysPane()
+
+    def on_mount(self) -> None:
+        self._draw()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw_card)
+
+    # ------------------------------------------------------------------------------------ what is shown
+
+    def show_catalog(self, catalog: Catalog | None, results: Mapping[str, RunSummary], error: str | None) -> None:
+        """Show these profiles with their last runs; None while they are being read, or where `error` says why
+        they cannot be."""
+        self._catalog, self._results, self._error = catalog, results, error
+        self._draw()
+
+    def show_runs(self, runs: Sequence[RunSummary]) -> None:
+        """Show active and recent runs, in this order."""
+        self._runs = runs
+        self._draw()
+
+    @property
+    def _active(self) -> set[str]:
+        """Profiles with an active run."""
+        return {run.profile for run in self._runs if run.state in ACTIVE}
+
+    def _draw(self) -> None:
+        if not self.is_mounted:
+            return
+        self.query_one(RunList).show(self._runs)
+        self.set_class(bool(self._runs), "-runs")
+        self._draw_plugins()
+        self._draw_profiles()
+        self._refresh_keys()
+
+    def _draw_profiles(self) -> None:
+        profiles = self._catalog.profiles if self._catalog else []
+        query = self.query_one(Filter).value
+        self.query_one(ProfileList).show(profiles, active=self._active, query=query, message=self._nothing(query))
+        self._draw_card()
+
+    def _nothing(self, query: str) -> str:
+        """What stands in the list where there is no profile to show."""
+        if self._error is not None:
+            return "profiles could not be read"
+        if self._catalog is None:
+            return READING
+        if self._catalog.profiles:
+            return f"no profile matches {one_line(query)!r}; escape clears"
+        return NO_PROFILES
+
+    def _draw_card(self) -> None:
+        profile, pane = self._profile, self.query_one(ProfileCard)
+        run = self.query_one(RunList).run if isinstance(self.focused, RunList) else None
+        if run is not None:
+            text = run_card(run, pane.content_size.width)
+        elif profile is not None and self._catalog is not None:
+            text = card(
+                profile,
+                self._results.get(profile.name),
+                self._catalog.stages,
+                active=profile.name in self._active,
+                width=pane.content_size.width,
+                dense=not self.has_class("-high"),
+            )
+        else:
+            text = Content.styled(plain(self._error), "$text-error") if self._error else Content()
+        pane.show(text)
+
+    def _draw_plugins(self) -> None:
+        problems = self._plugin_problems()
+        self.set_class(bool(problems), "-plugins")
+        line = self.query_one("#plugins", Static)
+        count = f"{len(problems)} plugin{'s' if len(problems) > 1 else ''}"
+        text = one_line(f"! {count} could not be loaded: {problems[0]}") if problems else ""
+        if str(line.content) != text:
+            line.update(Content(text), layout=False)
+
+    def _refresh_keys(self) -> None:
+        """Have the keys drawn anew where others are in force."""
+        keys = (bool(self._runs), self._has_problems(), bool(self.query_one(Filter).value))
+        if keys != self._keys:
+            self._keys = keys
+            self.refresh_bindings()
+
+    def _has_problems(self) -> bool:
+        profile = self._profile
+        return bool(self._plugin_problems() or (profile and profile.problems))
+
+    @property
+    def _profile(self) -> ProfileInfo | None:
+        return self.query_one(ProfileList).profile
+
+    def _plugin_problems(self) -> list[str]:
+        return [plugin.problem for plugin in self._catalog.plugins if plugin.problem] if self._catalog else []
+
+    # ---------------------------------------------------------------------------------------- what is done
+
+    def on_key(self, event: events.Key) -> None:
+        """A letter that is no key here begins the filter."""
+        letter = event.character or ""
+        if isinstance(self.focused, Filter) or not event.is_printable or letter.isspace():
+            return
+        if event.key in self.active_bindings:
+            return
+        event.stop()
+        self._filter().insert_text_at_cursor(letter)
+
+    def _filter(self) -> Filter:
+        field = self.query_one(Filter)
+        field.focus()
+        field.cursor_position = len(field.value)
+        return field
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
+        if not self.is_mounted:
+            return True
+        if action == "clear_filter":
+            return isinstance(self.focused, Filter) or bool(self.query_one(Filter).value)
+        if action == "filter":
+            return not isinstance(self.focused, Filter)
+        if action == "focus_runs":
+            return bool(self._runs)
+        if action == "problems":
+            return self._has_problems()
+        return True
+
+    def action_filter(self) -> None:
+        self._filter()
+
+    def action_clear_filter(self) -> None:
+        """Empty the filter and go back to the list."""
+        self.query_one(Filter).value = ""
+        self.query_one(ProfileList).focus()
+
+    def action_move(self, by: int) -> None:
+        """Move in the list while the filter has the focus."""
+        profiles = self.query_one(ProfileList)
+        profiles.action_cursor_down() if by > 0 else profiles.action_cursor_up()
+
+    def action_focus_runs(self) -> None:
+        self.query_one(RunList).focus()
+
+    def action_focus_profiles(self) -> None:
+        self.query_one(ProfileList).focus()
+
+    def action_problems(self) -> None:
+        """Everything wrong with the highlighted profile, then with plugins."""
+        profile = self._profile
+        lines = [problem_line(problem) for problem in profile.problems] if profile else []
+        self.app.push_screen(ProblemsScreen("Problems", [*lines, *self._plugin_problems()]))
+
+    @on(Input.Changed, "#filter")
+    def _filtered(self) -> None:
+        self._draw_profiles()
+        self._refresh_keys()
+
+    @on(Input.Submitted, "#filter")
+    @on(ProfileList.OptionSelected, "#profiles")
+    def _chosen(self) -> None:
+        profile = self._profile
+        if profile is None:
+            return
+        if group_of(profile) == BASES:
+            name = one_line(profile.name)
+            words = f'Other profiles build on it with extends = "{name}".'
+            self.notify(words, title=f"{name} is not run by itself", markup=False)
+            return
+        self.post_message(ProfileChosen(profile.name))
+
+    @on(ProfileList.OptionHighlighted, "#profiles")
+    def _highlighted(self) -> None:
+        self._draw_card()
+        self._refresh_keys()
+
+    @on(RunList.OptionHighlighted, "#runs")
+    @on(events.DescendantFocus)
+    def _looked_at(self) -> None:
+        self._draw_card()
+
+    @on(RunList.OptionSelected, "#runs")
+    def _opened(self) -> None:
+        run_id = self.query_one(RunList).run_id
+        if run_id is not None:
+            self.post_message(RunOpened(run_id))

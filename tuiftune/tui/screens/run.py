@@ -1,0 +1,183 @@
+"""One run: its stages, curves, machine, log and samples, live or as they were."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Container
+from textual.message import Message
+from textual.screen import Screen
+
+from tuiftune.run.folder import Run
+from tuiftune.tui.messages import RunView
+from tuiftune.tui.panes.charts import ChartsPane
+from tuiftune.tui.panes.devices import DevicesPane, lines_wanted
+from tuiftune.tui.panes.facts import FactsPane
+from tuiftune.tui.panes.header import HeaderPane
+from tuiftune.tui.panes.keys import KeysPane
+from tuiftune.tui.panes.log import LogPane
+from tuiftune.tui.panes.pipeline import PipelinePane
+from tuiftune.tui.panes.samples import SamplesPane
+
+RESUMABLE = ("stopped", "failed", "interrupted")
+
+
+class StopAsked(Message):
+    """The user pressed the key that stops the run."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+
+class ResumeAsked(Message):
+    """The user pressed the key that goes on with the run."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+
+class RunScreen(Screen[None]):
+    """Hands what the watcher found to the panes; draws nothing while another screen lies over it."""
+
+    help_text: ClassVar[str] = (
+        "This screen only looks: the run goes on when you leave, close the terminal or lose the connection. "
+        "Several may watch one run at once."
+    )
+    TITLE = "run"
+    AUTO_FOCUS = ""
+    BINDINGS = [
+        Binding("s", "stop", "Stop"),
+        Binding("r", "resume", "Resume"),
+        Binding("l", "full('log')", "Log"),
+        Binding("m", "full('samples')", "Samples"),
+        Binding("x", "cycle_chart", "Chart"),
+        Binding("escape", "back", "Back", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._run: Run | None = None
+        self._view: RunView | None = None
+        self._full: str | None = None
+        self.header = HeaderPane()
+        self.pipeline = PipelinePane()
+        self.charts = ChartsPane()
+        self.side = Container(id="side")
+        self._side_lines = 2
+        self.devices = DevicesPane()
+        self.facts = FactsPane()
+        self.log_pane = LogPane()
+        self.samples = SamplesPane()
+
+    def compose(self) -> ComposeResult:
+        yield self.header
+        yield self.pipeline
+        with Container(id="main"):
+            yield self.charts
+            with self.side:
+                yield self.devices
+                yield self.facts
+        with Container(id="texts"):
+            yield self.samples
+            yield self.log_pane
+        yield KeysPane()
+
+    def on_mount(self) -> None:
+        """Textual sets the classes of size after a first layout and frame; before it they save that frame."""
+        for size, breakpoints in (
+            (self.app.size.width, self.app.HORIZONTAL_BREAKPOINTS),
+            (self.app.size.height, self.app.VERTICAL_BREAKPOINTS),
+        ):
+            self.add_class(*[name for least, name in breakpoints or () if size >= least][-1:])
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is shown."""
+        return self._run
+
+    def open(self, run: Run) -> None:
+        """Show another run; until it was read, its name."""
+        if run == self._run:
+            return
+        self._run, self._view = run, None
+        self.header.wait_for(run.id)
+        self.pipeline.show(None)
+        self.devices.show(None)
+
+    def show(self, view: RunView) -> None:
+        """Take over a new look at the run."""
+        if view.run != self._run:  # a look that was under way when another run was opened
+            return
+        before, self._view = self._view, view
+        if self.app.screen is self:
+            self._draw(view)
+        if before is None or before.state.name != view.state.name:
+            self.refresh_bindings()
+
+    def show_others(self, active: int) -> None:
+        """How many other runs are active."""
+        self.header.set_others(active)
+
+    def on_screen_resume(self) -> None:
+        if self._view is not None:
+            self._draw(self._view)
+
+    def _draw(self, view: RunView) -> None:
+        self.header.show(view)
+        self.pipeline.show(view)
+        if lines_wanted(view) != self._side_lines:
+            self._side_lines = lines_wanted(view)
+            self.side.styles.min_height = self._side_lines
+        self.charts.show(view)
+        self.devices.show(view)
+        self.facts.show(view)
+        self.log_pane.show(view)
+        self.samples.show(view)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that can do nothing now are not in the footer."""
+        state = self._view.state if self._view else None
+        if action == "stop":
+            return state is not None and state.active
+        if action == "resume":
+            return state is not None and state.name in RESUMABLE
+        return super().check_action(action, parameters)
+
+    def action_stop(self) -> None:
+        if self._run is not None:
+            self.post_message(StopAsked(self._run))
+
+    def action_resume(self) -> None:
+        if self._run is not None:
+            self.post_message(ResumeAsked(self._run))
+
+    def action_full(self, pane: str) -> None:
+        """A pane on the whole screen, or back."""
+        self._set_full(None if self._full == pane else pane)
+
+    def action_cycle_chart(self) -> None:
+        if self._full not in (None, "chart"):
+            self._set_full(None)
+        self._set_full("chart" if self.charts.cycle() else None)
+
+    async def action_back(self) -> None:
+        """Out of a pane that fills the screen, else to the profiles."""
+        if self._full is not None:
+            self._set_full(None)
+        else:
+            await self.run_action("app.profiles")
+
+    def _set_full(self, pane: str | None) -> None:
+        self._full = pane
+        for name in ("log", "samples", "chart"):
+            self.set_class(name == pane, f"-{name}-full")
+        if pane != "chart":
+            self.charts.set_full(None)
+        self.log_pane.set_full(pane == "log")
+        self.samples.set_full(pane == "samples")
+        if pane not in ("log", "samples"):
+            self.set_focus(None)
