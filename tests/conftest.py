@@ -1,0 +1,258 @@
+"""Every test has a home, a data folder and a current folder of its own; nothing reaches a hub."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyte
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded; see worker_environment
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the developer's own profiles, plugins and caches out, and the network too."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in list(os.environ):
+        if name.startswith(("TUIFTUNE_", "HF_", "XDG_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])))
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    monkeypatch.chdir(home)
+    return home
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """An empty workspace."""
+    folder = tmp_path / "workspace"
+    for name in ("profiles", "plugins"):
+        (folder / name).mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout under test."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def interpreter() -> str:
+    return sys.executable
+
+
+class Terminal:
+    """A program in a pseudo-terminal, and the screen a person would see."""
+
+    def __init__(self, arguments: list[str], cwd: Path, columns: int = 80, rows: int = 24) -> None:
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        self.raw = bytearray()
+        self.pid, self._master = pty.fork()
+        if self.pid == 0:
+            os.chdir(cwd)
+            os.environ |= {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "COLUMNS": str(columns), "LINES": str(rows)}
+            os.execv(arguments[0], arguments)  # noqa: S606
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self._lock = threading.Lock()
+        self._hung_up = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while not self._hung_up:
+            # A read that waits would keep the terminal open after its closing.
+            if not select.select([self._master], [], [], 0.05)[0]:
+                continue
+            try:
+                data = os.read(self._master, 65536)
+            except OSError:
+                return
+            if not data:
+                return
+            with self._lock:
+                self.raw += data
+                self._stream.feed(data)
+
+    def text(self) -> str:
+        """What stands on the screen."""
+        with self._lock:
+            return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def type(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    def wait_for(self, *words: str, deadline_s: float = 60) -> str:
+        """Wait until all `words` stand on the screen and return it."""
+        end = time.monotonic() + deadline_s
+        while time.monotonic() < end:
+            seen = self.text()
+            if all(word in seen for word in words):
+                return seen
+            time.sleep(0.05)
+        raise AssertionError(f"{words} not on the screen within {deadline_s} s:\n{self.text()}")
+
+    def hang_up(self) -> None:
+        """Close the terminal, as a lost connection does."""
+        self._hung_up = True
+        self._reader.join()
+        os.close(self._master)
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, deadline_s: float = 30) -> int:
+        """The exit status; negative for a signal."""
+        end = time.monotonic() + deadline_s
+        while time.monotonic() < end:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.05)
+        raise AssertionError(f"still running after {deadline_s} s:\n{self.text()}")
+
+
+@pytest.fixture
+def open_terminal() -> Iterator[Callable[..., Terminal]]:
+    """Open programs in pseudo-terminals; those still there at the end are killed."""
+    opened: list[Terminal] = []
+
+    def start(arguments: list[str], cwd: Path, columns: int = 80, rows: int = 24) -> Terminal:
+        opened.append(Terminal(arguments, cwd, columns, rows))
+        return opened[-1]
+
+    yield start
+    for terminal in opened:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(terminal.pid, signal.SIGKILL)
+            os.waitpid(terminal.pid, 0)
+
+
+@pytest.fixture(scope="session")
+def nvml_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a libnvidia-ml.so.1 that reads its hardware from a file (tests/fake_nvml/fake_nvml.c)."""
+    folder = tmp_path_factory.mktemp("nvml")
+    source = REPOSITORY / "tests" / "fake_nvml" / "fake_nvml.c"
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", folder / "libnvidia-ml.so.1", source], check=True
+    )
+    return folder
+
+
+class FakeGpus:
+    """The hardware that the real pynvml sees in child processes; change it while they run."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self.set({})
+
+    def set(self, values: dict[str, str | int | bytes]) -> None:
+        """The keys are explained in fake_nvml.c: {'count': 2, 'gpu0.temp': 71, 'gpu1.error': 15}."""
+        text = b"".join(
+            key.encode() + b" " + (value if isinstance(value, bytes) else str(value).encode()) + b"\n"
+            for key, value in values.items()
+        )
+        aside = self._state.with_suffix(".tmp")
+        aside.write_bytes(text)
+        aside.rename(self._state)
+
+
+@pytest.fixture
+def fake_gpus(nvml_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeGpus:
+    """Child processes started by this test find these GPUs: one, until `set` says otherwise."""
+    state = tmp_path / "nvml-state"
+    folders = [str(nvml_folder), os.environ.get("LD_LIBRARY_PATH")]
+    monkeypatch.setenv("LD_LIBRARY_PATH", os.pathsep.join(filter(None, folders)))
+    monkeypatch.setenv("FAKE_NVML_STATE", str(state))
+    return FakeGpus(state)
+
+
+@pytest.fixture
+def context_for(workspace: Path, tmp_path: Path) -> Callable[..., Any]:
+    """Make the Context of a stage of a kind, in the run folder of a name; its recorder is a ListRecorder."""
+
+    def make(kind: str, run: str = "run", **values: Any) -> Any:
+        from tuiftune.options import ModelOptions
+        from tuiftune.stage import Context
+        from tuiftune.testing import ListRecorder
+
+        run_dir = tmp_path / run
+        run_dir.mkdir(exist_ok=True)
+        values = {"seed": 42, "model": ModelOptions(), "recorder": ListRecorder()} | values
+        return Context(
+            stage_name="test", kind=kind, index=0, workspace=workspace, dir=run_dir, run_dir=run_dir, **values
+        )
+
+    return make
+
+
+@pytest.fixture
+def tokenised() -> Callable[..., Any]:
+    """Make a DatasetDict as the tokenize stage leaves it, from the token ids of each row."""
+
+    def make(train: Sequence[Sequence[int]], validation: Sequence[Sequence[int]] = (), **columns: Sequence[Any]) -> Any:
+        """`columns` belong to validation where there is one, else to train."""
+        import datasets
+
+        def split(rows: Sequence[Sequence[int]], more: Mapping[str, Sequence[Any]]) -> Any:
+            kinds = datasets.Features({"input_ids": datasets.List(datasets.Value("int32"))})
+            made = datasets.Dataset.from_dict({"input_ids": list(rows)}, features=kinds)
+            for name, values in more.items():
+                made = made.add_column(name, list(values))
+            return made
+
+        return datasets.DatasetDict(
+            train=split(train, {} if validation else columns),
+            validation=split(validation, columns if validation else {}),
+        )
+
+    return make
+
+
+@pytest.fixture
+def tiny_gpt2(tmp_path: Path) -> Callable[..., Path]:
+    """Make the folder of a 2-layer GPT-2 with random weights and the quickstart's tokenizer, whose pad is its EOS."""
+
+    def make(name: str = "tiny-gpt2", **config: Any) -> Path:
+        import torch
+        import transformers
+
+        from tuiftune.paths import assets
+
+        values = {
+            "n_layer": 2,
+            "n_embd": 32,
+            "n_head": 2,
+            "n_positions": 64,
+            "vocab_size": 105,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "initializer_range": 0.2,
+        } | config
+        torch.manual_seed(7)
+        model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**values))
+        model.save_pretrained(tmp_path / name)
+        transformers.AutoTokenizer.from_pretrained(assets() / "babyllama-105").save_pretrained(tmp_path / name)
+        return tmp_path / name
+
+    return make

@@ -1,0 +1,340 @@
+"""A run is the same however it is watched, stopped and resumed, and ends with a model that anyone can load."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from tuiftune.errors import RunStopped, StageError
+from tuiftune.options import ModelOptions
+from tuiftune.stage import Context, Evaluator, Signals
+from tuiftune.stages.causal_lm import CausalLM
+from tuiftune.stages.perplexity import Perplexity
+from tuiftune.stages.samples import Samples
+from tuiftune.training import precision
+from tuiftune.training.checkpoint import SEAL, newest_sealed, step_folders
+
+EOS = 2
+QUICK = {"batch_size": 2, "grad_accum": 2, "epochs": 2.0, "learning_rate": 1e-3}
+STEPS = 14
+"""26 rows are 13 micro-batches, 7 steps an epoch with a short last one; two epochs."""
+
+
+def some_rows(count: int, seed: int = 0) -> list[list[int]]:
+    draw = random.Random(seed)  # noqa: S311
+    return [[draw.randrange(3, 105) for _ in range(draw.randrange(1, 20))] + [EOS] for _ in range(count)]
+
+
+@pytest.fixture
+def new_run(context_for, tokenised, tiny_gpt2) -> Callable[..., Context]:
+    """Make the context of a run: a GPT-2 with dropout, 26 rows, and live evaluators."""
+    folder = tiny_gpt2()
+
+    def make(name: str = "run", evaluators: Sequence[Evaluator] = (Perplexity(),), **values: Any) -> Context:
+        values = {"model": ModelOptions(name=str(folder)), "input": tokenised(some_rows(26), some_rows(6, 1))} | values
+        ctx: Context = context_for("train", name, **values)
+
+        def evaluate(step: int, model: Any, tokenizer: Any, *, cadence: str) -> dict[str, float]:
+            found: dict[str, float] = {}
+            for stage in evaluators:
+                if stage.cadence == cadence:
+                    figures = stage.evaluate(replace(ctx, kind="evaluate"), model, tokenizer, step)
+                    found |= {f"eval/{key}": value for key, value in figures.items()}
+            ctx.metric(step, **found)
+            return found
+
+        ctx.evaluate = evaluate
+        return ctx
+
+    return make
+
+
+def train(ctx: Context, **options: Any) -> Path:
+    return CausalLM(CausalLM.Options(**{**QUICK, **options})).run(ctx)
+
+
+def stop_at(ctx: Context, step: int) -> None:
+    """Ask for a stop when the figures of `step` are recorded."""
+    record = ctx.recorder.metric
+
+    def metric(at: int, values: Any) -> None:
+        record(at, values)
+        if at == step:
+            ctx.signals.stopping = True
+
+    ctx.recorder.metric = metric
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    expected = weights(other)
+    for name, value in weights(one).items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_every_step_is_recorded_once_in_order_with_its_figures(new_run):
+    ctx = new_run()
+    train(ctx)
+    for series in ("train/loss", "train/learning_rate", "train/grad_norm", "train/tokens_per_s", "train/epoch"):
+        assert [step for step, values in ctx.recorder.metrics if series in values] == list(range(1, STEPS + 1)), series
+    assert ctx.recorder.series("train/epoch")[7] == 1.0
+    assert all(value > 0 for value in ctx.recorder.series("train/tokens_per_s").values())
+    steps = [done for done, total, unit in ctx.recorder.progressed if (total, unit) == (STEPS, "steps")]
+    assert steps == list(range(STEPS + 1))
+    facts = ctx.recorder.facts
+    assert facts["total_steps"] == STEPS
+    assert facts["epochs"] == 2.0
+    assert facts["samples_per_step"] == 4
+    assert facts["precision"] == "fp32"
+    assert facts["device"] == "cpu"
+    assert facts["train_tokens"] == sum(map(len, some_rows(26)))
+    assert facts["validation_tokens"] == sum(map(len, some_rows(6, 1)))
+
+
+def test_figures_every_few_steps_are_those_of_their_step(new_run):
+    each, few = new_run("each"), new_run("few")
+    train(each)
+    train(few, log_every=4)
+    every_step = each.recorder.series("train/loss")
+    assert few.recorder.series("train/loss") == {step: every_step[step] for step in (4, 8, 12, 14)}
+
+
+def test_the_model_is_evaluated_untouched_then_each_epoch(new_run):
+    ctx = new_run()
+    train(ctx)
+    losses = ctx.recorder.series("eval/loss")
+    assert list(losses) == [0, 7, 14]
+    untouched = Perplexity().run(replace(ctx, kind="evaluate", outputs={"train": Path(str(ctx.model.name))}))
+    assert losses[0] == pytest.approx(untouched["loss"], rel=1e-6)
+    finished = Perplexity().run(replace(ctx, kind="evaluate", outputs={"train": ctx.run_dir / "model"}))
+    assert losses[14] == pytest.approx(finished["loss"], rel=1e-6)
+
+
+def test_watching_changes_nothing(new_run):
+    watched, alone = (
+        new_run("watched", [Perplexity(), Samples(Samples.Options(max_new_tokens=5))]),
+        new_run("alone", []),
+    )
+    train(watched, eval_every=3, sample_every=2, save_every=2)
+    train(alone)
+    assert watched.recorder.series("train/loss") == alone.recorder.series("train/loss")
+    assert [step for step, *_ in watched.recorder.samples][::3] == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert list(watched.recorder.series("eval/loss")) == [0, 3, 6, 9, 12, 14]
+    assert_same_weights(watched.run_dir / "model", alone.run_dir / "model")
+
+
+@pytest.mark.parametrize("step", [3, 7, 10])
+def test_a_run_that_is_stopped_and_resumed_equals_one_that_was_not(new_run, step):
+    whole = new_run("whole")
+    train(whole, schedule="cosine", warmup_steps=0.2)
+    first = new_run("parts")
+    stop_at(first, step)
+    with pytest.raises(RunStopped) as stopped:
+        train(first, schedule="cosine", warmup_steps=0.2)
+    assert stopped.value.step == step
+    found, reasons = newest_sealed(first.checkpoints)
+    assert found is not None
+    assert (found.name, reasons) == (f"step-{step:06d}", [])
+
+    second = new_run("parts", resume_from=found)
+    train(second, schedule="cosine", warmup_steps=0.2)
+    for series in ("train/loss", "train/learning_rate", "train/grad_norm", "train/epoch", "eval/loss"):
+        joined = first.recorder.series(series) | second.recorder.series(series)
+        assert joined == whole.recorder.series(series), series
+    assert list(second.recorder.series("train/loss")) == list(range(step + 1, STEPS + 1))
+    assert 0 not in second.recorder.series("eval/loss")
+    assert_same_weights(second.run_dir / "model", whole.run_dir / "model")
+
+
+def test_a_finished_training_resumes_to_its_model_without_another_step(new_run):
+    ctx = new_run()
+    train(ctx, epochs=1.5)
+    kept = weights(ctx.run_dir / "model")
+    again = new_run(resume_from=newest_sealed(ctx.checkpoints)[0])
+    train(again, epochs=1.5)
+    assert again.recorder.metrics == []
+    assert all(torch.equal(value, kept[name]) for name, value in weights(ctx.run_dir / "model").items())
+    assert again.outputs["step"] == 11
+
+
+def test_a_stop_before_the_first_step_trains_nothing(new_run):
+    ctx = new_run(signals=Signals(stopping=True))
+    with pytest.raises(RunStopped) as stopped:
+        train(ctx)
+    assert stopped.value.step == 0
+    assert ctx.recorder.metrics == []
+    assert step_folders(ctx.checkpoints) == []
+
+
+def test_checkpoints_are_sealed_rotated_by_step_and_hold_no_pickled_arguments(new_run):
+    ctx = new_run(keep_checkpoints=2)
+    train(ctx, save_every=3, eval_every=100)
+    assert [folder.name for folder in step_folders(ctx.checkpoints)] == ["step-000012", "step-000014"]
+    assert [data["step"] for kind, data in ctx.recorder.events if kind == "checkpoint"] == [3, 6, 9, 12, 14]
+    newest = ctx.checkpoints / "step-000014"
+    held = set(json.loads((newest / SEAL).read_text())["files"])
+    assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} <= held
+    assert "training_args.bin" not in held
+    assert sorted(path.name for path in ctx.checkpoints.iterdir()) == ["evaluations.json", "step-000012", "step-000014"]
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_written_again(new_run):
+    ctx = new_run()
+    train(ctx, save_every=5)
+    damaged = ctx.checkpoints / "step-000014" / "model.safetensors"
+    damaged.write_bytes(b"\0" * damaged.stat().st_size)
+    found, reasons = newest_sealed(ctx.checkpoints)
+    assert found is not None
+    assert found.name == "step-000010"
+    assert reasons == ["step-000014: model.safetensors is damaged (its sha256 is another)"]
+    again = new_run(resume_from=found)
+    train(again, save_every=5)
+    assert again.recorder.series("train/loss") == {
+        step: loss for step, loss in ctx.recorder.series("train/loss").items() if step > 10
+    }
+    assert newest_sealed(ctx.checkpoints) == (ctx.checkpoints / "step-000014", [])
+
+
+class Scripted(Evaluator):
+    """Tells the losses it was given, one after another."""
+
+    name = "scripted"
+
+    def __init__(self, losses: list[float]) -> None:
+        super().__init__()
+        self.losses = losses
+
+    def evaluate(self, ctx: Context, model: Any, tokenizer: Any, step: int) -> dict[str, float]:
+        return {"loss": self.losses.pop(0)}
+
+
+def test_early_stopping_ends_the_run_and_keeps_the_best_weights(new_run):
+    ctx = new_run(evaluators=[Scripted([9.0, 4.0, 3.0, math.nan, 3.5, 1.0])], keep_checkpoints=1)
+    train(ctx, eval_every=2, save_every=1, early_stopping=2)
+    assert list(ctx.recorder.series("train/loss")) == list(range(1, 9))
+    assert ctx.outputs["step"] == 4
+    assert [folder.name for folder in step_folders(ctx.checkpoints)] == ["step-000004", "step-000008"]
+    assert_same_weights(ctx.run_dir / "model", ctx.checkpoints / "step-000004")
+    assert "early stop: 2 evaluations without a lower loss" in ctx.recorder.lines
+
+
+def test_early_stopping_has_the_best_weights_though_no_checkpoint_was_due(new_run):
+    ctx = new_run(evaluators=[Scripted([9.0, 4.0, 3.0, 5.0, 5.0])])
+    train(ctx, eval_every=3, save_every=1000, early_stopping=2)
+    assert ctx.outputs["step"] == 6
+    assert_same_weights(ctx.run_dir / "model", ctx.checkpoints / "step-000006")
+
+
+def test_early_stopping_without_a_loss_to_watch_is_said_at_the_start(new_run):
+    ctx = new_run(evaluators=[])
+    with pytest.raises(StageError, match=r"train.early_stopping: no evaluator tells the loss"):
+        train(ctx, early_stopping=2)
+
+
+def test_a_loss_that_is_no_number_is_shown_as_such(new_run, tiny_gpt2):
+    folder = tiny_gpt2("broken")
+    broken = weights(folder)
+    broken["transformer.ln_f.weight"][0] = math.nan
+    save_file(broken, folder / "model.safetensors", metadata={"format": "pt"})
+    ctx = new_run(model=ModelOptions(name=str(folder)))
+    train(ctx, max_steps=2)
+    assert all(math.isnan(loss) for loss in ctx.recorder.series("train/loss").values())
+    assert all(math.isnan(loss) for loss in ctx.recorder.series("eval/loss").values())
+
+
+def test_the_finished_model_loads_with_plain_transformers(new_run):
+    ctx = new_run()
+    folder = train(ctx)
+    assert folder == ctx.run_dir / "model"
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    assert model.dtype == torch.float32
+    assert model.config.use_cache
+    assert len(tokenizer) == 105
+    assert ctx.outputs["step"] == STEPS
+    assert not list(ctx.run_dir.glob(".model*"))
+
+
+def test_a_model_learns_to_end_its_text(new_run, tokenised):
+    """GPT-2's pad is its EOS: masked by id instead of position, its end would never be learned."""
+    rows = [[5, 6, 7, EOS], [5, 6, 7, 8, 9, 5, 6, 7, EOS]] * 8
+    ctx = new_run(input=tokenised(rows, rows[:2]))
+    folder = train(ctx, epochs=8.0, learning_rate=2e-2, eval_every=1000)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    with torch.no_grad():
+        odds = torch.softmax(model(torch.tensor([[5, 6, 7, 8, 9, 5, 6, 7]])).logits[0, -1], dim=-1)
+    assert float(odds[EOS]) > 0.9
+
+
+def test_training_from_scratch_with_a_schedule_and_checkpointed_activations_falls(new_run):
+    config = {"model_type": "gpt2", "n_layer": 2, "n_embd": 32, "n_head": 2, "n_positions": 64}
+    model = ModelOptions(init="scratch", tokenizer="tuiftune:babyllama-105", config=config)
+    plain, checkpointed = new_run("plain", model=model), new_run("checkpointed", model=model)
+    for ctx, value in ((plain, False), (checkpointed, True)):
+        train(ctx, schedule="constant", gradient_checkpointing=value, grad_clip=0.5)
+    losses = plain.recorder.series("train/loss")
+    assert losses[1] == pytest.approx(math.log(105), rel=0.05)
+    assert losses[STEPS] < losses[1]
+    assert set(plain.recorder.series("train/learning_rate").values()) == {1e-3}
+    assert checkpointed.recorder.series("train/loss") == pytest.approx(losses, rel=1e-5)
+
+
+def test_bf16_trains_with_float32_weights_where_the_cpu_has_it(new_run, monkeypatch, tmp_path):
+    flags = tmp_path / "cpuinfo"
+    flags.write_text("flags : avx512_bf16\n")
+    monkeypatch.setattr(precision, "CPUINFO", flags)
+    half, full = new_run("half"), new_run("full")
+    train(half, precision="bf16", max_steps=2)
+    train(full, precision="fp32", max_steps=2)
+    assert half.recorder.facts["precision"] == "bf16"
+    losses, exact = half.recorder.series("train/loss"), full.recorder.series("train/loss")
+    assert losses != exact
+    assert losses == pytest.approx(exact, rel=0.05)
+    assert weights(half.run_dir / "model")["transformer.wte.weight"].dtype == torch.float32
+    assert half.recorder.series("eval/loss")[0] == full.recorder.series("eval/loss")[0]
+
+
+def test_an_empty_train_split_is_said(new_run, tokenised):
+    with pytest.raises(StageError, match="there is no text to train on: the train split is empty"):
+        train(new_run(input=tokenised([], [[5, EOS]])))
+
+
+def test_samples_of_one_token_are_said(new_run, tokenised):
+    with pytest.raises(StageError, match="no sample has two tokens, so there is nothing to predict"):
+        train(new_run(input=tokenised([[EOS]] * 4, [[5, EOS]])))
+
+
+def test_a_sample_longer_than_the_model_is_said_before_training(new_run, tokenised):
+    ctx = new_run(input=tokenised([[5] * 65], [[5, EOS]]))
+    with pytest.raises(StageError, match=r"the longest row of train has 65 tokens, but the model takes 64."):
+        train(ctx)
+    assert ctx.recorder.metrics == []
+
+
+def test_a_warm_up_as_long_as_the_run_is_pointed_out(new_run):
+    ctx = new_run()
+    train(ctx, max_steps=2, warmup_steps=500.0)
+    assert any("the warm-up of 500 steps is as long as the run of 2" in text for text in ctx.recorder.lines)
+
+
+def test_the_stage_imports_no_torch_before_it_runs(interpreter):
+    code = (
+        "import sys, tuiftune.stages.causal_lm, tuiftune.stages.perplexity, tuiftune.stages.samples;"
+        "print([name for name in ('torch', 'numpy', 'transformers', 'datasets') if name in sys.modules])"
+    )
+    done = subprocess.run([interpreter, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,252 @@
+"""The app: where it opens, what its keys ask for, and how it is left."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuiftune.catalog import Catalog, ProfileInfo, ResolvedProfile
+from tuiftune.errors import PluginError, Problem, RunFailed, RunNotFound
+from tuiftune.run import launch
+from tuiftune.run.folder import Run
+from tuiftune.tui import app as app_module
+from tuiftune.tui import watch
+from tuiftune.tui.app import TuiftuneApp, run_dashboard
+
+SIZE = (100, 30)
+HEAVY = ("torch", "transformers", "datasets", "numpy", "pluggy", "pydantic", "accelerate", "pynvml")
+
+
+def profile(name: str) -> ProfileInfo:
+    return ProfileInfo(name, f"profiles/{name}.toml", "workspace", f"what {name} does", ["text", "causal_lm"], True)
+
+
+@pytest.fixture
+def catalog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two profiles, without the child that reads them."""
+    found = Catalog([], [], {}, [profile("quickstart"), profile("other")])
+    monkeypatch.setattr(watch, "read_catalog", lambda _workspace: found)
+
+
+def resolved(name: str, *problems: Problem, notes: tuple[str, ...] = ()) -> ResolvedProfile:
+    return ResolvedProfile(name, f"profiles/{name}.toml", "", {}, {}, [], list(problems), list(notes), {})
+
+
+@pytest.mark.usefixtures("catalog")
+async def test_without_an_active_run_the_profiles_are_shown(make: Any, shown: Any) -> None:
+    make.finished()
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, "quickstart", "other", "what quickstart does")
+        assert app.screen is app.profiles
+
+
+async def test_with_several_active_runs_the_newest_is_opened_and_the_others_counted(make: Any, shown: Any) -> None:
+    make.running(10, profile="older")
+    time.sleep(1.1)  # the order of runs is that of the seconds in their ids
+    newest = make.running(20, profile="newer")
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, newest.run.id, "20/600 steps", "+1 more: p")
+
+
+def test_a_run_that_is_not_there_is_said_before_anything_is_drawn(make: Any) -> None:
+    make.finished()
+    with pytest.raises(RunNotFound, match="'nothing' is no run of this workspace"):
+        TuiftuneApp(make.workspace, "nothing")
+
+
+@pytest.mark.usefixtures("catalog")
+async def test_p_and_escape_lead_to_the_profiles_and_enter_on_a_run_leads_back(make: Any, shown: Any) -> None:
+    recorded = make.running(60)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, "60/600 steps")
+        await pilot.press("p")
+        await shown(pilot, "what quickstart does", "● running  quickstart  1 min ago  60/600")
+        app.profiles.post_message(app_module.RunOpened(recorded.run.id))
+        await shown(pilot, "60/600 steps", "causal_lm")
+        await pilot.press("escape")
+        await shown(pilot, "what quickstart does")
+
+
+@pytest.mark.usefixtures("catalog")
+async def test_the_run_of_yesterday_is_opened_from_the_menu(make: Any, shown: Any) -> None:
+    recorded = make.finished()
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, "what quickstart does", "✓ finished  quickstart", "tab Runs")
+        await pilot.press("tab")
+        await shown(pilot, recorded.run.id, "enter opens it")
+        await pilot.press("enter")
+        await shown(pilot, "below baseline", f"tuiftune generate {recorded.run.id}")
+
+
+@pytest.mark.usefixtures("catalog")
+async def test_enter_on_a_profile_starts_it_once_and_shows_the_run(
+    make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Run] = []
+
+    def start(_workspace: Path, found: ResolvedProfile, **_more: object) -> Run:
+        started.append(make.running(30, profile=found.name).run)
+        return started[-1]
+
+    monkeypatch.setattr(app_module, "resolve_profile", lambda _workspace, name: resolved(name))
+    monkeypatch.setattr(launch, "start", start)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, "what quickstart does")
+        await pilot.press("enter", "enter")
+        await shown(pilot, "● running", "30/600 steps")
+        assert len(started) == 1
+
+
+@pytest.mark.usefixtures("catalog")
+async def test_every_problem_of_a_profile_is_shown_and_nothing_started(
+    make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problems = [
+        Problem("not an option", "profiles/quickstart.toml", 7, "dataset.pth", "Did you mean 'path'?"),
+        Problem("must be an integer", "profiles/quickstart.toml", 9, "train.epochs"),
+    ]
+    monkeypatch.setattr(app_module, "resolve_profile", lambda _workspace, name: resolved(name, *problems))
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, "what quickstart does")
+        await pilot.press("enter")
+        text = await shown(pilot, "quickstart cannot be started")
+        assert "profiles/quickstart.toml:7: dataset.pth: not an option. Did you mean 'path'?" in " ".join(text.split())
+        assert "profiles/quickstart.toml:9: train.epochs: must be an integer" in " ".join(text.split())
+
+
+@pytest.mark.usefixtures("catalog")
+async def test_what_a_profile_allows_is_agreed_to_before_it_starts(
+    make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = "model.trust_remote_code is true: code of the model's author will run"
+    monkeypatch.setattr(app_module, "resolve_profile", lambda _workspace, name: resolved(name, notes=(note,)))
+    monkeypatch.setattr(launch, "start", lambda *_, **__: pytest.fail("started without a yes"))
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, "what quickstart does")
+        await pilot.press("enter")
+        await shown(pilot, "Start quickstart?", "code of the model's author will run")
+        await pilot.press("escape")
+        await shown(pilot, "what quickstart does")
+
+
+@pytest.mark.usefixtures("catalog")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PluginError("plugin 'x' was still loading after 30 s"), "plugin 'x' was still loading after 30 s"),
+        (ZeroDivisionError("oops"), "ZeroDivisionError: oops"),
+    ],
+)
+async def test_what_fails_in_a_thread_is_shown_and_the_app_stays_up(
+    make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(_workspace: Path, _name: str) -> None:
+        raise error
+
+    monkeypatch.setattr(app_module, "resolve_profile", fail)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, "what quickstart does")
+        await pilot.press("enter")
+        await shown(pilot, said)
+        await pilot.press("escape")
+        await shown(pilot, "what quickstart does")
+
+
+async def test_s_asks_and_then_stops_the_run(make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = make.running(60)
+    monkeypatch.setattr(launch, "stop", lambda _run: recorded.finish("stopped", "as asked") or "done")
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, "60/600 steps")
+        await pilot.press("s")
+        await shown(pilot, f"Stop {recorded.run.id}?", "It writes a checkpoint first")
+        await pilot.press("enter")
+        await shown(pilot, "■ stopped", "as asked")
+
+
+async def test_r_goes_on_with_a_run_or_says_why_not(make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = make.running(60)
+    recorded.finish("stopped")
+
+    def refuse(_run: Run) -> None:
+        raise RunFailed("the supervisor did not come up")
+
+    monkeypatch.setattr(launch, "resume", refuse)
+    app = TuiftuneApp(make.workspace, recorded.run.id)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, "■ stopped", "r Resume")
+        await pilot.press("r")
+        await shown(pilot, "cannot be resumed", "the supervisor did not come up")
+        await pilot.press("escape")
+        monkeypatch.setattr(launch, "resume", lambda _run: recorded.state("running", attempt=2))
+        await pilot.press("r")
+        await shown(pilot, "● running  attempt 2")
+
+
+async def test_help_lists_keys_and_what_the_panes_say(make: Any, shown: Any) -> None:
+    make.running(60)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=(120, 60)) as pilot:
+        await shown(pilot, "60/600 steps")
+        await pilot.press("question_mark")
+        await shown(pilot, "This screen only looks", "Stop", "The stages of the profile in order")
+
+
+@pytest.mark.usefixtures("catalog")
+async def test_a_run_deleted_while_it_is_shown_is_said(make: Any, shown: Any) -> None:
+    recorded = make.running(60)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, "60/600 steps")
+        shutil.rmtree(recorded.run.path)
+        await shown(pilot, "the folder of this run was deleted")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.screen is app.profiles
+
+
+async def test_q_leaves_and_the_run_goes_on(
+    make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = make.running(60)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, "60/600 steps")
+        await pilot.press("q")
+        await pilot.pause()
+    assert app.return_code == 0
+    monkeypatch.setattr(TuiftuneApp, "run", lambda self: self.exit(return_code=0))
+    assert run_dashboard(make.workspace) == 0
+    assert capsys.readouterr().err == f"run {recorded.run.id} goes on; come back with: tuiftune\n"
+
+
+def test_the_dashboard_imports_nothing_heavy() -> None:
+    code = f"import sys, tuiftune.tui.app; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.usefixtures("catalog")
+async def test_the_palette_names_each_action_once_and_has_no_second_word_for_leaving(make: Any, shown: Any) -> None:
+    make.running(60)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=(80, 40)) as pilot:
+        await shown(pilot, "60/600 steps")
+        await pilot.press("question_mark", "ctrl+p")
+        text = await shown(pilot, "Close", "Theme")
+        assert text.count("Close\n") == 1
+        assert "Quit" not in text
