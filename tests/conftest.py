@@ -22,6 +22,8 @@ import pyte
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded; see worker_environment
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job's; the programs under test must hear Ctrl+C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

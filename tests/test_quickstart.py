@@ -48,6 +48,10 @@ def test_quickstart_ends_with_a_perplexity_clearly_below_its_baseline_and_a_mode
     assert measured.returncode == 0, measured.stderr
     assert json.loads(measured.stdout)["perplexity"]["perplexity"] == pytest.approx(run["last"]["perplexity"], rel=1e-4)
 
+    folder = f"{run['path']}/model"
+    elsewhere = cli(workspace, "evaluate", folder, "--profile", "quickstart", "--json")
+    assert json.loads(elsewhere.stdout) == json.loads(measured.stdout)
+
     second = cli(workspace, "run", "quickstart", "--set", "train.max_steps=2")
     assert second.returncode == 0, second.stderr
     assert "from the cache" in second.stderr

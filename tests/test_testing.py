@@ -76,3 +76,21 @@ def test_the_imports_of_a_module_are_found_in_another_process(tmp_path: Path) ->
     assert "torch" not in imports_of("tuiftune.testing")
     with pytest.raises(PluginError, match="no_such_module cannot be imported: ModuleNotFoundError"):
         imports_of("no_such_module")
+
+
+def test_numbers_of_numpy_are_taken_as_numbers(tmp_path: Path) -> None:
+    import numpy as np
+
+    class Numbers(tuiftune.Preprocessor):
+        name = "numbers"
+
+        def run(self, ctx: tuiftune.Context) -> object:
+            ctx.metric(np.int64(3), loss=np.float32(0.5))
+            ctx.progress(np.int64(1), np.int32(2), "rows")
+            ctx.sample(np.int64(3), "Once", " upon", "base")
+            return None
+
+    result = run_stage(Numbers, tmp_path)
+    kinds = [type(value) for value in (result.metrics[0][0], *result.progress[0][:2], result.samples[0][0])]
+    assert kinds == [int] * 4
+    assert type(result.metrics[0][1]["preprocess/loss"]) is float

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 from tuiftune.errors import Problem
 from tuiftune.options import ModelOptions, Options, RunOptions
 from tuiftune.plugins import LoadedStage, Registry
-from tuiftune.stage import KINDS, Stage
+from tuiftune.stage import CORE_OPTIONS, KINDS, Stage
 from tuiftune.toml_lines import KeyPath
 
 DEFAULT_VALIDATION = 0.1
@@ -23,9 +23,6 @@ DEFAULT_SEED = 42
 SECTIONS = ("extends", "description", "seed", "model", "dataset", "preprocess", "train", "evaluate", "run")
 LISTS = ("preprocess", "evaluate")
 """Sections that are arrays of tables."""
-
-CORE_OPTIONS = {"dataset": ("validation",)}
-"""Keys of a stage's table that the core reads, whatever the stage is."""
 
 OTHER_NAMES = {
     "num_train_epochs": "epochs",

@@ -14,6 +14,7 @@ import click
 from tuiftune import __version__
 from tuiftune.errors import ProfileError, RunFailed, TuiftuneError
 from tuiftune.paths import find_workspace
+from tuiftune.sampling import Sampling
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -89,8 +90,6 @@ def run(profile: str, overrides: tuple[str, ...], name: str | None, detach: bool
 
     workspace = find_workspace()
     resolved = catalog.resolve_profile(workspace, profile, overrides)
-    if resolved.problems:
-        raise ProfileError(resolved.problems)
     for note in resolved.notes:
         output.word(note)
     started = launch.start(workspace, resolved, name=name, command=sys.argv)
@@ -241,16 +240,20 @@ def metrics(run_reference: str, form: str, series: str | None) -> None:
         click.echo(json.dumps({"series": row.series, "step": row.step, "value": value, "time": row.time}))
 
 
-@commands.command(context_settings={"ignore_unknown_options": True})
+@commands.command()
 @click.argument("model", metavar="RUN|MODEL")
 @click.argument("prompt")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=200, show_default=True)
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=Sampling.max_new_tokens, show_default=True)
 @click.option(
-    "--temperature", type=click.FloatRange(min=0), default=0.8, show_default=True, help="0: always the likeliest token."
+    "--temperature",
+    type=click.FloatRange(min=0),
+    default=Sampling.temperature,
+    show_default=True,
+    help="0: always the likeliest token.",
 )
-@click.option("--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="0: all tokens.")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
-@click.option("--seed", type=int, help="The same seed gives the same text.")
+@click.option("--top-k", type=click.IntRange(min=0), default=Sampling.top_k, show_default=True, help="0: all tokens.")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=Sampling.top_p, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same text.")
 @json_option
 def generate(model: str, prompt: str, json_wanted: bool, **sampling: Any) -> None:
     """Let a run's model, or the model in a folder, go on from PROMPT."""

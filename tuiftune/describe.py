@@ -15,12 +15,12 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from tuiftune.catalog import Catalog, OptionInfo, ProfileInfo, StageInfo
-from tuiftune.check import CORE_OPTIONS, DEFAULT_VALIDATION, type_words
+from tuiftune.check import DEFAULT_VALIDATION, type_words
 from tuiftune.options import ModelOptions, Options, RunOptions
 from tuiftune.paths import display
 from tuiftune.plugins import LoadedStage, Registry, load_registry
 from tuiftune.profile import ProfileFile, list_profiles, resolve
-from tuiftune.stage import stage_summary
+from tuiftune.stage import CORE_OPTIONS, stage_summary
 
 PLUGIN_LIMIT_S = 10.0
 LIMIT_OPTION = "--plugin-limit-s="

@@ -32,7 +32,7 @@ from tuiftune.catalog import LOADED, LOADING, PluginInfo
 from tuiftune.errors import PluginError, Problem
 from tuiftune.options import Options
 from tuiftune.paths import display, plugin_folder
-from tuiftune.stage import KINDS, Evaluator, Stage
+from tuiftune.stage import CORE_OPTIONS, KINDS, Evaluator, Stage
 
 __all__ = ["BUILTINS", "LoadedStage", "Registry", "load_file", "load_registry"]
 
@@ -50,9 +50,6 @@ ONLY = "TUIFTUNE_PLUGINS"
 
 STAGE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 """A stage's name becomes part of a folder's."""
-
-RESERVED = {"dataset": ("stage", "validation")}
-"""Keys of a stage's table that the core reads itself; `stage` is one of every kind."""
 
 HOOKS: dict[str, Any] = {
     name: function for name, function in vars(hookspecs).items() if hasattr(function, "tuiftune_spec")
@@ -382,7 +379,7 @@ def _check_stage(stage: Any, function: Callable[..., Any]) -> None:
         raise _Refused(f"{who}: name {stage.name!r} is not a name", "Use letters, digits, _ and -", line)
     if not (isinstance(stage.Options, type) and issubclass(stage.Options, Options)):
         raise _Refused(f"{who}: its Options must be a subclass of tuiftune.Options", line=line)
-    taken = [name for name in ("stage", *RESERVED.get(stage.kind, ())) if name in stage.Options.model_fields]
+    taken = [name for name in ("stage", *CORE_OPTIONS.get(stage.kind, ())) if name in stage.Options.model_fields]
     if taken:
         raise _Refused(f"{who}: option {taken[0]!r} is read by tuiftune itself", "Call it something else", line)
     evaluates = issubclass(stage, Evaluator) and (stage.is_live() or stage.run is not Evaluator.run)

@@ -19,6 +19,9 @@ __all__ = ["Context", "DatasetLoader", "Evaluator", "Preprocessor", "Recorder", 
 KINDS = ("dataset", "preprocess", "train", "evaluate")
 """In the order of the pipeline."""
 
+CORE_OPTIONS = {"dataset": ("validation",)}
+"""Keys of a stage's table that the core reads, whatever the stage is; `stage` is one of every kind."""
+
 
 class Recorder(Protocol):
     """Where a stage's facts go: the run's store in a worker, lists in a test."""

@@ -29,3 +29,8 @@ def plain(text: str, limit: int = 10_000) -> str:
 def one_line(text: str, limit: int = 500) -> str:
     """`plain`, with line breaks and tabs as blanks."""
     return plain(text.replace("\n", " ").replace("\t", " "), limit)
+
+
+def brief(error: BaseException) -> str:
+    """What an error says, on one line of at most 300 characters, or its type where it says nothing."""
+    return one_line(" ".join(str(error).split()), 300) or type(error).__name__

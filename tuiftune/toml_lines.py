@@ -85,11 +85,6 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     return lines
 
 
-def line_of(text: str, path: KeyPath) -> int | None:
-    """The 1-based line whose statement first makes `path` exist in a valid TOML text, or None."""
-    return key_lines(text).get(path)
-
-
 def _enter(parsed: Any, header: Statement, lines: dict[KeyPath, int], counts: dict[KeyPath, int]) -> KeyPath:
     """Note the tables that a header names and return the path of the one it opens.
 

@@ -59,3 +59,19 @@ def test_event_listeners_hear_each_event(tmp_path: Path) -> None:
     recorder.event("checkpoint", {"step": 3})
     recorder.close()
     assert heard == ["stage_started", "checkpoint"]
+
+
+def test_one_thing_that_cannot_be_stored_takes_nothing_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorder = StoreRecorder(tmp_path / "metrics.db")
+    recorder.metric(1, {"train/loss": 3.0})
+    recorder.sample(1, "Once", ["not", "a", "text"], "base")  # type: ignore[arg-type]
+    recorder.metric(2, {"train/loss": "much"})  # type: ignore[dict-item]
+    recorder.sample(2, "Once", "half a character: \udcff", "base")
+    recorder.metric(3, {"train/loss": 1.0})
+    recorder.close()
+    reader = MetricsReader(tmp_path / "metrics.db")
+    assert [(row.step, row.value) for row in reader.rows("train/loss")] == [(1, 3.0), (3, 1.0)]
+    assert [sample.text for sample in reader.samples()] == ["half a character: ?"]
+    assert capsys.readouterr().err.count("cannot be stored: ") == 2

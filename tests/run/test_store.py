@@ -139,6 +139,7 @@ def test_a_rewind_forgets_what_came_after(writer: MetricsWriter, reader: Metrics
     record(writer, {0: 1.0, 100: 2.0}, "eval/loss")
     for at in (0, 50, 650):
         writer.sample(at, "prompt", f"text {at}", "model", 1.0)
+    writer.sample(step, "prompt", "of a model that was finished", "final", 1.0)
     writer.rewind(step)
     kept = {at: value for at, value in values.items() if at <= step}
     all_levels(reader, kept)

@@ -46,7 +46,7 @@ def ended(wait_until: WaitUntil) -> Wait:
     """Wait until a run has ended and its supervisor has gone, and return its state as recorded."""
 
     def wait(run: Run) -> State:
-        wait_until(lambda: folder.recorded_state(run).name in folder.ENDED, run.supervisor_log.read_text())
+        wait_until(lambda: not folder.recorded_state(run).active, run.supervisor_log.read_text())
         wait_until(lambda: not is_locked(run.supervisor_lock))
         return folder.recorded_state(run)
 

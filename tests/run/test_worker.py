@@ -90,7 +90,6 @@ def test_a_stage_error_is_the_sentence_with_stage_and_plugin(letters: Path) -> N
     assert status == 1
     assert end["kind"] == "stage_error"
     assert end["sentence"].startswith("dataset stage 'text' (plugin text): none.txt: no such file or folder")
-    assert end["stage"] == "text"
 
 
 def test_a_second_worker_of_the_same_run_does_nothing(letters: Path) -> None:
@@ -123,3 +122,62 @@ def test_a_second_attempt_goes_on_from_the_checkpoint_and_keeps_one_value_a_step
     reader = MetricsReader(run.metrics_file)
     assert [row.step for row in reader.rows("train/loss")] == list(range(1, 41))
     assert [event.data["step"] for event in reader.events() if event.kind == "resumed"] == [20]
+
+
+def test_a_run_whose_data_has_changed_is_not_resumed_on_the_other_data(letters: Path) -> None:
+    run = make_run(
+        letters,
+        '[dataset]\nstage = "letters"\n[train]\nstage = "demo"\nsteps = 40\nseconds_per_step = 0\n'
+        "fail_at = 25\nsave_every = 10\n",
+    )
+    assert work(run)[0] == 1
+    plugin = letters / "plugins" / "letters.py"
+    plugin.write_text(PLUGIN.replace("abcdefghij", "abcdefghijk"))
+    status, end = work(run)
+    assert status == 1
+    assert "the data is no longer what this run began with" in end["sentence"]
+    assert end["sentence"].endswith("Put the data back as it was, or start another run")
+    plugin.write_text(PLUGIN)
+    assert "was asked to fail" in work(run)[1]["sentence"]
+
+
+FIGURES = """\
+import tuiftune
+
+class Counting(tuiftune.Evaluator):
+    \"\"\"Measures the model once it is finished.\"\"\"
+    name = "counting"
+
+    def run(self, ctx):
+        return {"files": len(list(ctx.outputs["train"].iterdir()))}
+
+class Written(tuiftune.Trainer):
+    \"\"\"A trainer that needs no torch and leaves a folder with a model's name on it.\"\"\"
+    name = "written"
+    makes_model = True
+
+    def run(self, ctx):
+        ctx.metric(1, loss=2.0)
+        ctx.outputs["step"] = 1
+        (ctx.run_dir / "model").mkdir()
+        (ctx.run_dir / "model" / "weights").write_text("")
+        return ctx.run_dir / "model"
+
+@tuiftune.hookimpl
+def register_stages():
+    return [Counting, Written]
+"""
+
+
+def test_what_an_evaluator_of_a_stranger_finds_is_recorded_and_said(letters: Path) -> None:
+    (letters / "plugins" / "figures.py").write_text(FIGURES)
+    run = make_run(
+        letters,
+        '[model]\nname = "any"\n[dataset]\nstage = "letters"\n[train]\nstage = "written"\n'
+        '[[evaluate]]\nstage = "counting"\n',
+    )
+    status, end = work(run)
+    assert status == 0, end
+    reader = MetricsReader(run.metrics_file)
+    assert [(row.step, row.value) for row in reader.rows("eval/files")] == [(1, 1.0)]
+    assert "files 1" in end["log"]

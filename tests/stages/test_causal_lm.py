@@ -239,6 +239,19 @@ def test_early_stopping_has_the_best_weights_though_no_checkpoint_was_due(new_ru
     assert_same_weights(ctx.run_dir / "model", ctx.checkpoints / "step-000006")
 
 
+def test_a_run_that_stopped_early_does_not_train_on_when_resumed(new_run):
+    losses = [9.0, 4.0, 3.0, 5.0, 5.0]
+    ctx = new_run(evaluators=[Scripted(list(losses))])
+    train(ctx, eval_every=2, save_every=2, early_stopping=2)
+    assert ctx.recorder.facts["model_step"] == 4
+    last = newest_sealed(ctx.checkpoints)[0]
+    again = new_run(evaluators=[Scripted([])], resume_from=last)
+    train(again, eval_every=2, save_every=2, early_stopping=2)
+    assert again.recorder.series("train/loss") == {}
+    assert again.outputs["step"] == 4
+    assert_same_weights(again.run_dir / "model", ctx.checkpoints / "step-000004")
+
+
 def test_early_stopping_without_a_loss_to_watch_is_said_at_the_start(new_run):
     ctx = new_run(evaluators=[])
     with pytest.raises(StageError, match=r"train.early_stopping: no evaluator tells the loss"):

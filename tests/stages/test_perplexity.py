@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tuiftune.errors import StageError
+from tuiftune.errors import RunStopped, StageError
 from tuiftune.paths import assets
 from tuiftune.stages.perplexity import Perplexity, _exp
 from tuiftune.training.model import load_folder
@@ -113,3 +113,10 @@ def test_data_that_cannot_be_measured_is_said(measure, rows, sentence):
     with pytest.raises(StageError) as caught:
         measure(assets() / "babyllama-105", rows)
     assert str(caught.value).startswith(sentence)
+
+
+def test_a_stop_does_not_wait_for_the_measuring_to_end(context_for, tokenised, tiny_gpt2):
+    ctx = context_for("evaluate", input=tokenised([[1, 2]], [[5, 6, EOS]] * 8), outputs={"train": tiny_gpt2()})
+    ctx.signals.stopping = True
+    with pytest.raises(RunStopped):
+        Perplexity().run(ctx)

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tuiftune.paths import assets
+from tuiftune.sampling import Sampling
 from tuiftune.stages.samples import Samples
-from tuiftune.training.generation import Sampling, continue_text, prompt_ids
+from tuiftune.training.generation import continue_text, prompt_ids
 from tuiftune.training.model import load_folder
 
 BABY = assets() / "babyllama-105"

@@ -34,7 +34,7 @@ from tuiftune.stage import Context, Recorder, Stage
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = ["CacheHit", "StageCache", "cached_stage"]
+__all__ = ["CacheHit", "StageCache", "cached_stage", "content_key"]
 
 FORMAT = 1
 """Raise it when the layout of an entry changes."""

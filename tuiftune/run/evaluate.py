@@ -1,4 +1,6 @@
-"""python -m tuiftune.run.evaluate WORKSPACE PROFILE.toml MODEL: the profile's evaluators on a model folder.
+"""python -m tuiftune.run.evaluate WORKSPACE PROFILE.toml MODEL [RUN]: the profile's evaluators on a model folder.
+
+RUN is the folder of the run that made the model, where it is measured with that run's own profile.
 
 Prints {"<stage>": {"<figure>": value}} as JSON on stdout, what stages say on stderr; status 2 with a sentence
 when it cannot be done. A process of its own, since it imports torch.
@@ -12,13 +14,16 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tuiftune.errors import TuiftuneError
+from tuiftune.options import ModelOptions
 from tuiftune.plugins import load_registry
 from tuiftune.profile import build
-from tuiftune.run.pipeline import PipelineRun
+from tuiftune.run.folder import Run
+from tuiftune.run.pipeline import PipelineRun, other_data
 from tuiftune.run.summary import json_number
 from tuiftune.text import one_line
 
@@ -39,9 +44,9 @@ class PrintedRecorder:
 
 
 def main(arguments: list[str]) -> int:
-    workspace, profile, model = (Path(argument) for argument in arguments)
+    workspace, profile, model, *run = (Path(argument) for argument in arguments)
     try:
-        figures = evaluate(workspace, tomllib.loads(profile.read_text()), model)
+        figures = evaluate(workspace, tomllib.loads(profile.read_text()), model, Run(run[0]) if run else None)
     except TuiftuneError as error:
         print(error, file=sys.stderr)
         return error.exit_status
@@ -49,15 +54,29 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def evaluate(workspace: Path, effective: dict[str, Any], model: Path) -> dict[str, dict[str, float]]:
+def evaluate(
+    workspace: Path, effective: dict[str, Any], model: Path, made_by: Run | None
+) -> dict[str, dict[str, float]]:
     """Run the evaluate stages of a profile in force on the model in a folder, on the profile's own data.
 
-    Raises TuiftuneError where data, profile or model cannot be used.
+    A model is read with its own tokenizer. Where it was `made_by` a run and the data is no longer what that run
+    trained on, this is said. Raises TuiftuneError where data, profile or model cannot be used.
     """
     registry = load_registry(workspace)
+    pipeline = build(effective, registry)
+    if made_by is None:
+        own = ModelOptions(name=str(model.resolve()), trust_remote_code=pipeline.model.trust_remote_code)
+        pipeline = replace(pipeline, model=own)
     with tempfile.TemporaryDirectory(prefix="tuiftune-") as folder:
-        run = PipelineRun(workspace, Path(folder), build(effective, registry), registry, PrintedRecorder())
-        return run.evaluate(run.prepare_data(), {"train": model})
+        run = PipelineRun(workspace, Path(folder), pipeline, registry, PrintedRecorder())
+        dataset = run.prepare_data()
+        if made_by is not None and other_data(made_by.data_file, dataset):
+            print(
+                f"{made_by.id}: the data is no longer what this run trained on; some of the text it is measured on "
+                "here may have been trained on",
+                file=sys.stderr,
+            )
+        return run.evaluate(dataset, {"train": model})
 
 
 if __name__ == "__main__":

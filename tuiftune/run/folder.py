@@ -18,11 +18,7 @@ from tuiftune.paths import runs_folder
 from tuiftune.run.files import write_json, write_text
 from tuiftune.run.process import Identity, is_locked
 
-RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
-"""What a run, and so a profile that is run, may be called: it becomes a folder's name."""
-
 ACTIVE = ("starting", "running", "stopping")
-ENDED = ("finished", "stopped", "failed", "interrupted")
 
 START_GRACE_S = 20.0
 """A new run has no supervisor yet for a moment; after this long it never came."""
@@ -113,6 +109,11 @@ class Run:
     @property
     def telemetry_file(self) -> Path:
         return self.path / "telemetry.db"
+
+    @property
+    def data_file(self) -> Path:
+        """A fingerprint of the prepared data that its training began with."""
+        return self.path / "data.json"
 
     @property
     def worker_log(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,8 +13,10 @@ from tuiftune.errors import StageError
 from tuiftune.paths import cache_folder
 from tuiftune.plugins import Registry
 from tuiftune.profile import Pipeline, PlannedStage
-from tuiftune.run.cache import StageCache, cached_stage
+from tuiftune.run.cache import StageCache, cached_stage, content_key
 from tuiftune.run.data import load_documents
+from tuiftune.run.files import write_json
+from tuiftune.run.folder import Run
 from tuiftune.stage import Context, DatasetLoader, Evaluator, Recorder, Signals, Trainer
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ class PipelineRun:
     def run(self) -> None:
         """All stages. What a stage raises is passed on after it is written down."""
         dataset = self.prepare_data()
+        self._same_data(dataset)
         trainer = next(planned for planned in self.pipeline.stages if planned.kind == "train")
         outputs: dict[str, Any] = {}
         outputs["train"] = self._timed(trainer, lambda: self._train(trainer, dataset, outputs))
@@ -68,6 +72,21 @@ class PipelineRun:
         if dataset is None:
             raise StageError("the profile names no dataset stage. Add a [dataset] table")
         return dataset
+
+    def _same_data(self, dataset: DatasetDict) -> None:
+        """Write down what data training begins with; a resumed run must go on with the same.
+
+        Raises StageError where it is another: the place in it would mean nothing, and text that was trained on
+        could be held out now.
+        """
+        data_file = Run(self.run_dir).data_file
+        if self.resume_from is None:
+            write_json(data_file, {"content": content_key(dataset)})
+        elif other_data(data_file, dataset):
+            raise StageError(
+                "the data is no longer what this run began with, so it cannot go on where it was. Put the data back "
+                "as it was, or start another run"
+            )
 
     def evaluate(self, dataset: DatasetDict, outputs: dict[str, Any]) -> dict[str, dict[str, float]]:
         """Every evaluate stage on the model in `outputs["train"]`; its figures by stage name."""
@@ -172,3 +191,12 @@ class PipelineRun:
     def plugin_failed(self, plugin: str, error: BaseException) -> None:
         self.recorder.event("plugin_error", {"plugin": plugin, "error": str(error)})
         self.recorder.log(f"{error}. This hook is not called again in this run")
+
+
+def other_data(data_file: Path, dataset: DatasetDict) -> bool:
+    """Whether `dataset` is known to be another than the one written down in a run's data.json."""
+    try:
+        began_with = json.loads(data_file.read_text(encoding="utf-8"))["content"]
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: nobody knows
+        return False
+    return bool(began_with != content_key(dataset))

@@ -37,7 +37,8 @@ def ask(folder: Path, kind: str) -> Request:
 
     Raises TuiftuneError where nothing can be written.
     """
-    request = Request(f"{time.time_ns():020d}-{os.getpid()}-{kind}", kind, time.time())
+    now = time.time_ns()
+    request = Request(f"{now:020d}-{os.getpid()}-{kind}", kind, now / 1e9)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         write_json(folder / f"{request.id}.json", request.to_json())

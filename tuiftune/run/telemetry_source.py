@@ -62,12 +62,6 @@ class TelemetrySource:
         """The child's, while there is one."""
         return self._child.pid if self._child else None
 
-    @property
-    def age_s(self) -> float | None:
-        """Seconds since the newest sample; None before the first."""
-        with self._lock:
-            return None if self._newest_at is None else time.monotonic() - self._newest_at
-
     def poll(self) -> Sample | None:
         """The newest sample where there is one since the last call; looks after the child."""
         self._look_after()

@@ -35,6 +35,7 @@ def evaluate(
     """
     run, folder = model_folder(workspace, model)
     with tempfile.TemporaryDirectory(prefix="tuiftune-") as aside:
+        made_by: list[str] = []
         if profile is not None:
             profile_file = Path(aside) / "profile.toml"
             _write_profile(workspace, profile, overrides, profile_file)
@@ -43,8 +44,8 @@ def evaluate(
         elif overrides:
             raise TuiftuneError("--set goes with --profile: a run is measured with the profile it ran with")
         else:
-            profile_file = run.profile_file
-        command = python("-m", "tuiftune.run.evaluate", str(workspace), str(profile_file), str(folder))
+            profile_file, made_by = run.profile_file, [str(run.path)]
+        command = python("-m", "tuiftune.run.evaluate", str(workspace), str(profile_file), str(folder), *made_by)
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise RunFailed(f"{model}: could not be measured; the lines above say why")

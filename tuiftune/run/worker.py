@@ -55,7 +55,6 @@ def main(arguments: list[str]) -> int:
         status, end = EXIT_FAILED, _end("failed", _located(sentence, pipeline_run), kind, traceback.format_exc())
     else:
         status, end = EXIT_FINISHED, _end("finished")
-    end["stage"] = pipeline_run.current.name if pipeline_run and pipeline_run.current else None
     recorder.close()
     hooks.close()
     write_json(run.exit_file, end)

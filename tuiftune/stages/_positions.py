@@ -22,15 +22,10 @@ def check_length(option: str, length: int, ctx: Context, tokenizer: Any = None) 
 
 def position_limit(ctx: Context, tokenizer: Any = None) -> int | None:
     """The most tokens the model of the profile takes in one row; None where its config does not say."""
+    from tuiftune.training import positions
+
     config = _config(ctx, tokenizer)
-    if config is None:
-        return None
-    config = config.get_text_config(decoder=True)
-    for name in ("max_position_embeddings", "max_seq_len"):  # what a family calls it otherwise is mapped to the first
-        limit = getattr(config, name, None)
-        if isinstance(limit, int) and limit > 0:
-            return limit
-    return None
+    return None if config is None else positions.position_limit(config)
 
 
 def _config(ctx: Context, tokenizer: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tuiftune
 from tuiftune.paths import resolve_path
 from tuiftune.stages._template import TextTemplate
+from tuiftune.text import brief
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -72,7 +73,7 @@ class Hub(tuiftune.DatasetLoader):
         try:
             found = datasets.load_from_disk(str(folder), keep_in_memory=False)
         except (OSError, ValueError) as error:
-            raise tuiftune.StageError(f"{self.options.path}: cannot be read: {_short(error)}") from error
+            raise tuiftune.StageError(f"{self.options.path}: cannot be read: {brief(error)}") from error
         return dict(found) if isinstance(found, datasets.DatasetDict) else {self._only_split: found}
 
     @property
@@ -99,7 +100,7 @@ class Hub(tuiftune.DatasetLoader):
                     "hub cannot be reached (HF_HUB_OFFLINE set, or no network). Where there is a network: "
                     f"datasets.load_dataset({name!r}).save_to_disk('FOLDER'), then: --set dataset.path=FOLDER"
                 ) from error
-            raise tuiftune.StageError(f"{name!r} cannot be loaded: {_short(error)}") from error
+            raise tuiftune.StageError(f"{name!r} cannot be loaded: {brief(error)}") from error
 
     def _part(self, rows: Dataset) -> Dataset:
         """The rows that brackets after the split's name ask for."""
@@ -112,7 +113,7 @@ class Hub(tuiftune.DatasetLoader):
             (part,) = datasets.ReadInstruction.from_spec(spec).to_absolute({self._only_split: len(rows)})
         except (ValueError, AssertionError) as error:
             raise tuiftune.StageError(
-                f"dataset.split: {spec!r} cannot be read: {_short(error)}. A part is written 'train[:10%]'"
+                f"dataset.split: {spec!r} cannot be read: {brief(error)}. A part is written 'train[:10%]'"
             ) from error
         return rows.select(range(part.from_ or 0, len(rows) if part.to is None else part.to))
 
@@ -146,11 +147,6 @@ def _unreachable(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _short(error: BaseException) -> str:
-    """The error on one line, at most 300 characters of it."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @tuiftune.hookimpl

@@ -8,6 +8,7 @@ from typing import Any
 import tuiftune
 from tuiftune import Field
 from tuiftune.errors import RunStopped
+from tuiftune.sampling import Sampling
 
 OPENING_TOKENS = 24
 OPENINGS = 3
@@ -46,7 +47,7 @@ class Samples(tuiftune.Evaluator):
     def _write(self, ctx: tuiftune.Context, model: Any, tokenizer: Any, step: int, label: str) -> None:
         import torch
 
-        from tuiftune.training.generation import Sampling, continue_text, prompt_ids
+        from tuiftune.training.generation import continue_text, prompt_ids
         from tuiftune.training.randomness import kept_rng
 
         options = self.options

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from tuiftune.errors import StageError
+from tuiftune.training.positions import position_limit
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -93,16 +94,6 @@ def check_fits(config: Any, splits: Mapping[str, IntArray]) -> None:
                 f"the longest row of {split} has {int(lengths.max()):,} tokens, but the model takes {limit:,}. "
                 f"Set max_length = {limit} for the preprocess stage 'tokenize'"
             )
-
-
-def position_limit(config: Any) -> int | None:
-    """How many tokens a row may have; None where the model sets no limit."""
-    text = config.get_text_config(decoder=True)  # of a model that also sees pictures
-    for name in ("max_position_embeddings", "max_seq_len"):
-        limit = getattr(text, name, None)
-        if isinstance(limit, int) and limit > 0:
-            return limit
-    return None
 
 
 def batches_by_length(lengths: IntArray, slots: int) -> list[list[int]]:

@@ -9,20 +9,16 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tuiftune.errors import TuiftuneError
+from tuiftune.sampling import Sampling
 from tuiftune.text import plain
-
-if TYPE_CHECKING:
-    from tuiftune.training.generation import Sampling
 
 
 def main(arguments: list[str]) -> int:
     """Exit status 0, or 2 with a sentence on stderr."""
     asked = _parser().parse_args(arguments)
-    from tuiftune.training.generation import Sampling  # torch: after the options are known to be good
-
     sampling = Sampling(asked.max_new_tokens, asked.temperature, asked.top_k, asked.top_p)
     try:
         generate(asked.model, asked.prompt, sampling, asked.seed, asked.json)
@@ -100,10 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tuiftune.training.generate", description=__doc__)
     parser.add_argument("model", type=Path, help="folder of a finished model")
     parser.add_argument("prompt")
-    parser.add_argument("--max-new-tokens", type=_at_least(int, 1), default=200)
-    parser.add_argument("--temperature", type=_at_least(float, 0), default=0.8, help="0 for the likeliest token")
-    parser.add_argument("--top-k", type=_at_least(int, 0), default=50, help="0 for all")
-    parser.add_argument("--top-p", type=_probability, default=1.0)
+    parser.add_argument("--max-new-tokens", type=_at_least(int, 1), default=Sampling.max_new_tokens)
+    parser.add_argument(
+        "--temperature", type=_at_least(float, 0), default=Sampling.temperature, help="0 for the likeliest token"
+    )
+    parser.add_argument("--top-k", type=_at_least(int, 0), default=Sampling.top_k, help="0 for all")
+    parser.add_argument("--top-p", type=_probability, default=Sampling.top_p)
     parser.add_argument("--seed", type=_at_least(int, 0), help="the same text again")
     parser.add_argument("--json", action="store_true", help="one JSON object at the end")
     return parser

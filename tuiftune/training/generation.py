@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tuiftune.errors import StageError
-from tuiftune.training.batches import position_limit
+from tuiftune.sampling import Sampling
+from tuiftune.training.positions import position_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen."""
-
-    max_new_tokens: int
-    temperature: float
-    """0 takes the likeliest token each time."""
-    top_k: int
-    """Only among so many likeliest tokens; 0 for all."""
-    top_p: float
-    """Only among the likeliest tokens that together have this probability; 1 for all."""
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:

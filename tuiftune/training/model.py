@@ -13,6 +13,7 @@ from tuiftune.errors import StageError
 from tuiftune.options import ModelOptions
 from tuiftune.paths import ASSET_PREFIX, resolve_path
 from tuiftune.run.files import sync_folder
+from tuiftune.text import brief
 from tuiftune.training.checkpoint import sync_files
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def _valid_config(make: Callable[[], T]) -> T:
     try:
         return make()
     except (StrictDataclassError, TypeError, ValueError) as error:
-        raise StageError(f"model.config: {_short(error)}") from error
+        raise StageError(f"model.config: {brief(error)}") from error
 
 
 def _from_scratch(model: ModelOptions, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
@@ -222,7 +223,7 @@ def _from_scratch(model: ModelOptions, config: PretrainedConfig, dtype: torch.dt
     try:
         return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=model.trust_remote_code)
     except (ValueError, ZeroDivisionError, AssertionError) as error:  # sizes that do not go together
-        raise StageError(f"model.config: no model can be made of these values: {_short(error)}") from error
+        raise StageError(f"model.config: no model can be made of these values: {brief(error)}") from error
 
 
 def _check_vocabulary(loaded: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, model: ModelOptions) -> None:
@@ -288,7 +289,7 @@ def _why(key: str, name: str, folder: Path | None, what: str, error: Exception) 
     if "trust_remote_code" in text:
         return f"{name!r} comes with Python code of its own. If you have read it: --set model.trust_remote_code=true"
     if isinstance(error, ImportError):
-        return f"{name!r} needs a package that is not installed: {_short(error)}"
+        return f"{name!r} needs a package that is not installed: {brief(error)}"
     if folder is not None:
         if what != "tokenizer" and not (folder / "config.json").is_file():
             return f"{folder} is not a model: it has no config.json"
@@ -302,7 +303,7 @@ def _why(key: str, name: str, folder: Path | None, what: str, error: Exception) 
                 f"{folder} has no *.safetensors weights, and other formats can run code when opened. "
                 "Convert it with: model.save_pretrained(FOLDER)"
             )
-        return f"{folder}: the {what} cannot be read: {_short(error)}"
+        return f"{folder}: the {what} cannot be read: {brief(error)}"
     if caused_by(hub.GatedRepoError):
         return f"{name!r} is for people its owner let in. Ask on its page, then log in with: hf auth login"
     if caused_by(hub.RevisionNotFoundError):
@@ -319,8 +320,8 @@ def _why(key: str, name: str, folder: Path | None, what: str, error: Exception) 
             f"then: --set {key}=FOLDER"
         )
     if caused_by(SafetensorError) or what == "model":
-        return f"{name!r} has no safetensors weights that can be read: {_short(error)}"
-    return f"{name!r}: the {what} cannot be read: {_short(error)}"
+        return f"{name!r} has no safetensors weights that can be read: {brief(error)}"
+    return f"{name!r}: the {what} cannot be read: {brief(error)}"
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
@@ -329,8 +330,3 @@ def _causes(error: BaseException | None) -> list[BaseException]:
         found.append(error)
         error = error.__cause__ or error.__context__
     return found
-
-
-def _short(error: BaseException) -> str:
-    """The error on one line, at most 300 characters of it."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
