@@ -42,11 +42,11 @@ def until(condition: Callable[[], Any], deadline_s: float = 180) -> Any:
 def test_a_run_is_started_by_keys_survives_its_terminal_and_is_found_again(
     workspace: Path, open_terminal: Callable[..., Any]
 ) -> None:
-    (workspace / "profiles" / "short.toml").write_text(SHORT)
+    (workspace / "profiles" / "quickest.toml").write_text(SHORT)
 
     first = open_terminal(DASHBOARD, workspace)
-    first.wait_for("short", "quickstart")
-    first.type("/short\r")
+    first.wait_for("quickest", "quickstart")
+    first.type("quickest")
     first.wait_for("the quickstart, cut short", "checks clean")
     first.type("\r")
     first.wait_for("causal_lm", "oss", "perplexity", deadline_s=120)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from textual import events
 from textual.app import App
 from textual.binding import Binding
 from textual.pilot import Pilot
@@ -17,7 +18,8 @@ from tuiftune.errors import Problem
 from tuiftune.run.summary import RunSummary
 from tuiftune.tui.palette import KeyedCommands, keyed_actions
 from tuiftune.tui.screens.problems import ProblemsScreen
-from tuiftune.tui.screens.profiles import Filter, ProfileChosen, ProfilesScreen, RunOpened
+from tuiftune.tui.screens.profiles import ProfileChosen, ProfilesScreen, RunOpened
+from tuiftune.tui.widgets.filter import Filter
 from tuiftune.tui.widgets.profile_list import ProfileList
 from tuiftune.tui.widgets.run_list import RunList
 
@@ -68,7 +70,7 @@ MANY = catalog(
 
 class MenuApp(App[None]):
     COMMANDS = {KeyedCommands}
-    BINDINGS = [Binding("q", "left", "Leave")]
+    BINDINGS = [Binding("q", "leave", "Leave")]
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +86,7 @@ class MenuApp(App[None]):
     def on_run_opened(self, message: RunOpened) -> None:
         self.posted.append(f"open {message.run_id}")
 
-    def action_left(self) -> None:
+    def action_leave(self) -> None:
         self.posted.append("left")
 
     @property
@@ -172,15 +174,41 @@ async def test_escape_clears_the_filter_and_goes_back_to_the_list() -> None:
         assert isinstance(app.focused, ProfileList)
 
 
-async def test_a_letter_that_is_a_key_acts_in_the_list_and_is_a_letter_in_the_filter() -> None:
+async def test_every_letter_begins_the_filter_and_escape_leaves() -> None:
+    async with menu() as (app, pilot):
+        assert app.text.splitlines()[-1].split() == ["⏎", "Run", "esc", "Leave", "^p", "Palette"]
+        await pilot.press(*"quick")
+        assert app.menu.query_one(Filter).value == "quick"
+        assert chosen(app) == "quickstart"
+        await pilot.press("escape")
+        assert app.menu.query_one(Filter).value == ""
+        assert app.posted == []
+        await pilot.press("escape")
+        assert app.posted == ["left"]
+
+
+async def test_keys_that_come_in_a_burst_keep_their_order_and_a_paste_is_typed() -> None:
+    async with menu() as (app, pilot):
+        for letter in "quickly":
+            app.post_message(events.Key(letter, letter))
+        await pilot.pause()
+        assert app.menu.query_one(Filter).value == "quickly"
+        await pilot.press("backspace", "backspace")
+        assert app.menu.query_one(Filter).value == "quick"
+        app.post_message(events.Paste("start\nand more"))
+        await pilot.pause()
+        assert app.menu.query_one(Filter).value == "quickstart"
+        assert "quickstart" in app.text.splitlines()[0]
+
+
+async def test_q_pressed_twice_leaves_as_q_does_on_a_run() -> None:
     async with menu() as (app, pilot):
         await pilot.press("q")
+        await pilot.pause()
+        assert app.posted == []
+        assert "q Leave" in app.text.splitlines()[-1]
+        await pilot.press("q")
         assert app.posted == ["left"]
-        await pilot.press("slash", "q")
-        assert app.posted == ["left"]
-        assert app.menu.query_one(Filter).value == "q"
-        assert chosen(app) == "quickstart"
-        assert "Leave" not in app.text.splitlines()[-1], "the footer shows only what the keys do now"
 
 
 async def test_the_card_tells_what_it_does_how_it_checks_and_how_it_went_last() -> None:
@@ -315,20 +343,19 @@ async def test_the_palette_offers_what_has_a_key_here() -> None:
     async with menu() as (app, _):
         found = [(description, key) for description, key, _, _ in keyed_actions(app.menu)]
         assert ("Run", "⏎") in found
-        assert ("Filter", "/") in found
-        assert ("Leave", "q") in found
+        assert ("Leave", "esc") in found
         assert ("Problems", "!") not in found, "there are none"
 
 
 async def test_an_action_chosen_in_the_palette_is_done_on_the_menu() -> None:
     async with menu() as (app, pilot):
-        await pilot.press("ctrl+p", *"filter")
+        await pilot.press("ctrl+p", *"leave")
         palette = app.screen
         await palette.workers.wait_for_complete()
         await pilot.pause()
         await pilot.press("down", "enter")
         for _ in range(200):
-            if isinstance(app.focused, Filter) and app.screen is app.menu:
+            if app.posted:
                 break
             await pilot.pause(0.02)
-        assert isinstance(app.focused, Filter)
+        assert app.posted == ["left"]

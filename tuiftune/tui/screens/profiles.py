@@ -13,7 +13,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from tuiftune.catalog import Catalog, ProfileInfo
 from tuiftune.run.folder import ACTIVE
@@ -21,6 +21,7 @@ from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line, plain
 from tuiftune.tui.panes.keys import KeysPane
 from tuiftune.tui.screens.problems import ProblemsScreen
+from tuiftune.tui.widgets.filter import Filter
 from tuiftune.tui.widgets.profile_card import ProfileCard, card, problem_line, run_card
 from tuiftune.tui.widgets.profile_list import BASES, ProfileList, group_of
 from tuiftune.tui.widgets.run_list import RunList
@@ -43,44 +44,30 @@ class RunOpened(Message):
     run_id: str
 
 
-class Filter(Input):
-    """What the profiles are filtered by."""
-
-    BINDINGS = [
-        Binding("enter", "submit", "Run"),
-        Binding("up", "screen.move(-1)", "Up", show=False),
-        Binding("down", "screen.move(1)", "Down", show=False),
-        Binding("escape", "screen.clear_filter", "Clear"),
-        Binding("tab", "screen.focus_profiles", "Profiles"),
-    ]
-
-
 class ProfilesScreen(Screen[None]):
     """Profiles at the left (or above), the highlighted one at the right (or below), runs under both."""
 
     TITLE = "profiles"
     help_text: ClassVar[str] = (
         "Choose a profile with the arrow keys and run it with Enter; it runs in the background, whatever happens "
-        "to this window. Type any letter that is no key here, or /, to filter: every word must be in the name, "
-        "the description or the pipeline. Tab goes to the runs: any of them, ended ones too, opens with Enter."
+        "to this window. Type to filter: every word must be in the name, the description or the pipeline; escape "
+        "clears the filter, and leaves where there is none. Tab goes to the runs: any of them, ended ones too, "
+        "opens with Enter."
     )
     AUTO_FOCUS = "#profiles"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-low"), (34, "-high")]
     BINDINGS = [
-        Binding("slash", "filter", "Filter", key_display="/"),
         Binding("escape", "clear_filter", "Clear"),
         Binding("exclamation_mark", "problems", "Problems", key_display="!"),
+        Binding("escape", "leave", "Leave"),
+        Binding("q", "leave_after_all", "Leave"),
+        Binding("q", "type('q')", show=False),  # not the app's: `quickstart` must be possible to type
     ]
     CSS = """
     ProfilesScreen {
         & > #top { height: 1; margin: 0 0 1 0; }
         & > #top > #brand { width: auto; padding: 0 2 0 1; color: $text-primary; text-style: bold; }
-        & > #top > #filter {
-            width: 1fr; height: 1; border: none; padding: 0; background: transparent;
-            & > .input--placeholder { color: $foreground 45%; }
-            &:focus { border: none; background: $foreground 8%; background-tint: transparent 0%; }
-        }
         & > #body { height: 1fr; }
         & > #runs { max-height: 4; display: none; }
         & > #runs:focus { max-height: 10; }
@@ -112,12 +99,12 @@ class ProfilesScreen(Screen[None]):
         self._results: Mapping[str, RunSummary] = {}
         self._error: str | None = None
         self._runs: Sequence[RunSummary] = ()
-        self._keys: tuple[bool, ...] = ()
+        self._keys: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="top"):
             yield Static("tuiftune", id="brand")
-            yield Filter(placeholder="type to filter", id="filter", select_on_focus=False)
+            yield Filter(id="filter")
         with Horizontal(id="body"):
             yield ProfileList(id="profiles")
             yield ProfileCard(id="card")
@@ -203,7 +190,8 @@ class ProfilesScreen(Screen[None]):
 
     def _refresh_keys(self) -> None:
         """Have the keys drawn anew where others are in force."""
-        keys = (bool(self._runs), self._has_problems(), bool(self.query_one(Filter).value))
+        query = self.query_one(Filter).value
+        keys = (bool(self._runs), self._has_problems(), query if query in ("", "q") else "more")
         if keys != self._keys:
             self._keys = keys
             self.refresh_bindings()
@@ -221,47 +209,53 @@ class ProfilesScreen(Screen[None]):
 
     # ---------------------------------------------------------------------------------------- what is done
 
-    def on_key(self, event: events.Key) -> None:
-        """A letter that is no key here begins the filter."""
-        letter = event.character or ""
-        if isinstance(self.focused, Filter) or not event.is_printable or letter.isspace():
+    async def on_key(self, event: events.Key) -> None:
+        """What is typed goes into the filter, here and not through bindings: those come later, out of order."""
+        field, letter = self.query_one(Filter), event.character or ""
+        if event.key == "backspace":
+            field.value = field.value[:-1]
+        elif not event.is_printable or (event.key in self.active_bindings and letter != "q"):
             return
-        if event.key in self.active_bindings:
-            return
+        elif letter == "q" and field.value == "q":
+            await self.action_leave_after_all()
+        elif field.value or letter not in " /":  # where nothing is typed yet / only begins, as elsewhere
+            self.action_type(letter)
         event.stop()
-        self._filter().insert_text_at_cursor(letter)
 
-    def _filter(self) -> Filter:
-        field = self.query_one(Filter)
-        field.focus()
-        field.cursor_position = len(field.value)
-        return field
+    def on_paste(self, event: events.Paste) -> None:
+        self.action_type(event.text.partition("\n")[0])
+        event.stop()
+
+    def action_type(self, text: str) -> None:
+        """Go on with the filter."""
+        self.query_one(Filter).value += text
+        self.query_one(ProfileList).focus()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
         if not self.is_mounted:
             return True
         if action == "clear_filter":
-            return isinstance(self.focused, Filter) or bool(self.query_one(Filter).value)
-        if action == "filter":
-            return not isinstance(self.focused, Filter)
+            return bool(self.query_one(Filter).value)
+        if action == "leave":
+            return not self.query_one(Filter).value
+        if action == "leave_after_all":  # whose fingers know q on the run's screen presses it again here
+            return self.query_one(Filter).value == "q"
         if action == "focus_runs":
             return bool(self._runs)
         if action == "problems":
             return self._has_problems()
         return True
 
-    def action_filter(self) -> None:
-        self._filter()
-
     def action_clear_filter(self) -> None:
         """Empty the filter and go back to the list."""
         self.query_one(Filter).value = ""
         self.query_one(ProfileList).focus()
 
-    def action_move(self, by: int) -> None:
-        """Move in the list while the filter has the focus."""
-        profiles = self.query_one(ProfileList)
-        profiles.action_cursor_down() if by > 0 else profiles.action_cursor_up()
+    async def action_leave(self) -> None:
+        await self.run_action("app.leave")
+
+    async def action_leave_after_all(self) -> None:
+        await self.run_action("app.leave")
 
     def action_focus_runs(self) -> None:
         self.query_one(RunList).focus()
@@ -275,12 +269,11 @@ class ProfilesScreen(Screen[None]):
         lines = [problem_line(problem) for problem in profile.problems] if profile else []
         self.app.push_screen(ProblemsScreen("Problems", [*lines, *self._plugin_problems()]))
 
-    @on(Input.Changed, "#filter")
+    @on(Filter.Changed)
     def _filtered(self) -> None:
         self._draw_profiles()
         self._refresh_keys()
 
-    @on(Input.Submitted, "#filter")
     @on(ProfileList.OptionSelected, "#profiles")
     def _chosen(self) -> None:
         profile = self._profile
