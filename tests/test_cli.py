@@ -297,3 +297,51 @@ def test_escape_sequences_in_data_and_names_never_reach_the_terminal(cli: Cli, w
     assert cli("run", "evil", "--name", "\x1b]0;owned\x07").returncode == 0
     for arguments in (("profiles",), ("runs",), ("watch", "--once"), ("show", "evil")):
         assert "\x1b" not in cli(*arguments).stdout
+
+
+def test_resume_tells_what_is_new_and_how_long_this_attempt_took(cli: Cli, workspace: Path) -> None:
+    (workspace / "profiles" / "middle.toml").write_text(DEMO.format(steps=400, seconds=0.02))
+    run_id = cli("run", "middle", "--detach").stdout.strip()
+    until(lambda: step_of(cli, run_id) >= 30)
+    assert cli("stop", run_id).returncode == 0
+    refused = cli("generate", run_id, "Once")
+    assert refused.returncode == 2
+    assert "made up by the demo trainer; there is no model" in refused.stderr
+    resumed = cli("resume", run_id)
+    assert resumed.returncode == 0, resumed.stderr
+    lines = resumed.stderr.splitlines()
+    assert lines[0].startswith("going on from step ")
+    assert lines.count("dataset: text") == 1
+    steps = [int(line.rpartition(" ")[2]) for line in lines if line.startswith("checkpoint at step ")]
+    assert min(steps) > int(lines[0].rpartition(" ")[2])
+    assert f"{run_id} finished after" in resumed.stdout
+    assert "(attempt 2)" in resumed.stdout
+    watched = cli("watch", run_id).stderr.splitlines()
+    assert watched[0] == lines[0], "what came before the resume is no news"
+
+
+def test_who_lists_runs_gives_one_that_lost_its_supervisor_a_new_one(cli: Cli, workspace: Path) -> None:
+    run_id = cli("run", "long", "--detach").stdout.strip()
+    until(lambda: step_of(cli, run_id) >= 3)
+    state = workspace / "runs" / run_id / "state.json"
+    lost = json.loads(state.read_text())["supervisor"]["pid"]
+    os.kill(lost, signal.SIGKILL)
+    assert summary(cli, run_id)["state"] == "running"
+    found = until(lambda: (now := json.loads(state.read_text())["supervisor"]["pid"]) != lost and now)
+    assert Path(f"/proc/{found}").exists()
+
+
+def test_a_fact_that_is_no_number_stops_nobody_from_listing_runs(cli: Cli, workspace: Path) -> None:
+    (workspace / "plugins" / "odd.py").write_text(
+        "import tuiftune\n\n@tuiftune.hookimpl\ndef stage_finished(ctx, error):\n"
+        "    ctx.fact(total_steps='many', train_tokens='odd', model_step='last')\n"
+    )
+    assert cli("run", "quick").returncode == 0
+    assert "finished" in cli("runs").stdout
+    assert json.loads(cli("runs", "--json").stdout)[0]["total_steps"] is None
+
+
+def test_a_template_in_the_shell_has_line_breaks_as_in_a_profile(cli: Cli) -> None:
+    text = ("--set", r"dataset.text={question}\n{answer}")
+    shown = cli("show", "gpt2-table", *text, "--json")
+    assert json.loads(shown.stdout)["effective"]["dataset"]["text"] == "{question}\n{answer}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tuiftune import plugins
 from tuiftune.catalog import Catalog, read_catalog
 from tuiftune.errors import PluginError
 from tuiftune.plugins import BUILTINS, Registry, load_registry
@@ -318,3 +319,13 @@ def test_the_command_lists_a_broken_plugin_and_the_rest(workspace: Path) -> None
     assert done.returncode == 0, done.stderr
     assert BAD["syntax"][1] in done.stdout
     assert "dataset/letters" in done.stdout
+
+
+def test_a_plugin_that_hangs_does_not_hold_up_a_run(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workspace / "plugins" / "hangs.py").write_text("import time\ntime.sleep(1000)\n")
+    monkeypatch.setattr(plugins, "LIMIT_S", 0.3)
+    registry = load_registry(workspace)
+    assert [str(problem) for problem in registry.problems] == [
+        "plugins/hangs.py:2: plugin 'hangs': it was still loading after 0 s. Import what is slow inside run()"
+    ]
+    assert ("train", "demo") in registry.stages

@@ -103,14 +103,14 @@ def run(profile: str, overrides: tuple[str, ...], name: str | None, detach: bool
     _follow(started, json_wanted)
 
 
-def _follow(run_followed: Any, json_wanted: bool) -> None:
+def _follow(run_followed: Any, json_wanted: bool, after_event: int = 0) -> None:
     """Follow to the end and say how it ended; raises RunFailed where that is not `finished`."""
     from tuiftune import output
     from tuiftune.run.follow import ending, follow
     from tuiftune.run.summary import summarize
 
     try:
-        state = follow(run_followed)
+        state = follow(run_followed, after_event=after_event)
     except KeyboardInterrupt:
         output.word(
             f"\n{run_followed.id} goes on. Watch it: tuiftune watch {run_followed.id};"
@@ -130,10 +130,12 @@ def _follow(run_followed: Any, json_wanted: bool) -> None:
 def runs(json_wanted: bool) -> None:
     """List the runs of this workspace, the newest first."""
     from tuiftune import output
+    from tuiftune.run import launch
     from tuiftune.run.folder import list_runs
     from tuiftune.run.summary import summaries
 
     workspace = find_workspace()
+    launch.adopt_orphans(list_runs(workspace))
     found = summaries(list_runs(workspace))
     if json_wanted:
         output.as_json([summary.to_json() for summary in found])
@@ -150,11 +152,13 @@ def runs(json_wanted: bool) -> None:
 def watch(run_reference: str, once: bool, json_wanted: bool) -> None:
     """Follow RUN (the latest by default) until it ends. Ctrl+C only stops the watching."""
     from tuiftune import output
+    from tuiftune.run import launch
     from tuiftune.run.folder import find_run, state_of
     from tuiftune.run.follow import ending, standing
     from tuiftune.run.summary import summarize
 
     found = find_run(find_workspace(), run_reference)
+    launch.adopt_orphans([found])
     if not once:
         _follow(found, json_wanted)
     elif json_wanted:
@@ -209,13 +213,15 @@ def resume(run_reference: str, detach: bool, json_wanted: bool) -> None:
     from tuiftune import output
     from tuiftune.run import launch
     from tuiftune.run.folder import find_run
+    from tuiftune.run.follow import last_event
 
     found = find_run(find_workspace(), run_reference)
+    before = last_event(found)
     launch.resume(found)
     if detach:
         output.as_json({"id": found.id, "path": str(found.path)}) if json_wanted else output.fact(found.id)
         return
-    _follow(found, json_wanted)
+    _follow(found, json_wanted, before)
 
 
 @commands.command()

@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
     if arguments[0].startswith(LIMIT_OPTION):
         limit_s = float(arguments.pop(0).removeprefix(LIMIT_OPTION))
     command, workspace, *rest = arguments
-    registry = load_registry(Path(workspace), limit_s)
+    registry = load_registry(Path(workspace), limit_s, announced=True)
     found = catalog(Path(workspace), registry) if command == "catalog" else _resolved(workspace, rest, registry)
     with os.fdopen(answer_to, "w", encoding="utf-8") as stream:
         json.dump(asdict(found), stream, default=str)

@@ -70,12 +70,18 @@ def _keys(key: str) -> tuple[str, ...]:
 
 
 def _value(text: str) -> Any:
-    """What TOML takes it for, else the text itself: paths and names need no quotes in a shell."""
+    """What TOML takes it for, else the text itself: paths and names need no quotes in a shell.
+
+    In such a text too, `\\n` and `\\t` are a line break and a tab, as they are in the profile: nobody means the
+    two characters, and a template would put them into every sample.
+    """
     try:
         parsed = parse(f"value = {text}", SOURCE)
     except ProfileError:
-        return text
-    return parsed["value"] if set(parsed) == {"value"} else text
+        parsed = {}
+    if set(parsed) == {"value"}:
+        return parsed["value"]
+    return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
 def address(override: Override, table: dict[str, Any]) -> KeyPath:

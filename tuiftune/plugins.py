@@ -48,6 +48,9 @@ GROUP = "tuiftune"
 ONLY = "TUIFTUNE_PLUGINS"
 """Names the plugins to load beside the built-ins, separated by commas; empty for none."""
 
+LIMIT_S = 60.0
+"""A plugin that imports torch takes 10 s on a slow disk; who lists plugins for a person waits less."""
+
 STAGE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 """A stage's name becomes part of a folder's."""
 
@@ -116,12 +119,13 @@ class Registry:
                 on_error(impl.plugin_name, located)
 
 
-def load_registry(workspace: Path, limit_s: float | None = None) -> Registry:
+def load_registry(workspace: Path, limit_s: float | None = None, announced: bool = False) -> Registry:
     """Load every plugin, each by itself.
 
-    `limit_s` is how long each may take before it is given up and named (main thread only). A line
-    `tuiftune: loading NAME` goes to stderr before each plugin that is not built in, so that one that
-    cannot be interrupted can still be named by whoever waits.
+    `limit_s` (LIMIT_S when left out) is how long each may take before it is given up and named (main thread
+    only). Where it is
+    `announced`, a line `tuiftune: loading NAME` goes to stderr before each plugin that is not built in, so
+    that one that cannot be interrupted can still be named by whoever waits.
     """
     registry = Registry()
     for name in BUILTINS:
@@ -130,10 +134,10 @@ def load_registry(workspace: Path, limit_s: float | None = None) -> Registry:
     candidates = [*_installed(workspace), *_dropped_in(workspace)] if wanted != [] else []
     chosen = [candidate for candidate in candidates if wanted is None or candidate.name in wanted]
     for candidate in chosen:
-        if limit_s is not None:
+        if announced:
             print(f"{LOADING}{candidate.name}", file=sys.stderr, flush=True)
-        _load(registry, candidate, limit_s)
-    if chosen and limit_s is not None:
+        _load(registry, candidate, LIMIT_S if limit_s is None else limit_s)
+    if chosen and announced:
         print(LOADED, file=sys.stderr, flush=True)
     for name in sorted(set(wanted or []).difference(candidate.name for candidate in candidates)):
         problem = _not_found(name, [candidate.name for candidate in candidates])

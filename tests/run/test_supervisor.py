@@ -59,6 +59,7 @@ def running(wait_until: WaitUntil) -> Wait:
 
     def wait(run: Run) -> State:
         wait_until((run.path / "ready").exists, run.path)
+        wait_until(lambda: folder.recorded_state(run).worker, "the worker is written down")  # it may come after
         return folder.recorded_state(run)
 
     return wait

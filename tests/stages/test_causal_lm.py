@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 
 from tuiftune.errors import RunStopped, StageError
 from tuiftune.options import ModelOptions
+from tuiftune.run.checkpoints import SEAL, newest_sealed, step_folders
 from tuiftune.stage import Context, Evaluator, Signals
 from tuiftune.stages.causal_lm import CausalLM
 from tuiftune.stages.perplexity import Perplexity
 from tuiftune.stages.samples import Samples
 from tuiftune.training import precision
-from tuiftune.training.checkpoint import SEAL, newest_sealed, step_folders
 
 EOS = 2
 QUICK = {"batch_size": 2, "grad_accum": 2, "epochs": 2.0, "learning_rate": 1e-3}
@@ -158,6 +158,34 @@ def test_a_run_that_is_stopped_and_resumed_equals_one_that_was_not(new_run, step
     assert list(second.recorder.series("train/loss")) == list(range(step + 1, STEPS + 1))
     assert 0 not in second.recorder.series("eval/loss")
     assert_same_weights(second.run_dir / "model", whole.run_dir / "model")
+
+
+class Writer(Evaluator):
+    """Notes the steps at which it was asked for samples; a stop may come while it writes."""
+
+    name = "writer"
+    cadence = "sample"
+
+    def __init__(self, stopped_at: int = -1) -> None:
+        super().__init__()
+        self.stopped_at = stopped_at
+        self.steps: list[int] = []
+
+    def evaluate(self, ctx: Context, model: Any, tokenizer: Any, step: int) -> dict[str, float]:
+        if step == self.stopped_at:
+            ctx.signals.stopping = True
+            raise RunStopped(step)
+        self.steps.append(step)
+        return {}
+
+
+def test_samples_that_a_stop_cut_short_are_written_after_a_resume(new_run):
+    first, second = Writer(stopped_at=7), Writer()
+    ctx = new_run(evaluators=[Perplexity(), first])
+    with pytest.raises(RunStopped):
+        train(ctx)
+    train(new_run(evaluators=[Perplexity(), second], resume_from=newest_sealed(ctx.checkpoints)[0]))
+    assert (first.steps, second.steps) == ([0], [7, 14])
 
 
 def test_a_finished_training_resumes_to_its_model_without_another_step(new_run):

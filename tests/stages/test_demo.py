@@ -8,9 +8,9 @@ import math
 import pytest
 
 from tuiftune.errors import RunStopped, StageError
+from tuiftune.run.checkpoints import newest_sealed, step_folders
 from tuiftune.stage import Signals
 from tuiftune.stages.demo import Demo
-from tuiftune.training.checkpoint import newest_sealed, step_folders
 
 
 @pytest.fixture

@@ -26,3 +26,10 @@ def test_a_loss_that_is_no_number_is_never_the_best(tmp_path):
     found.add(30, math.nan)
     again = Evaluations(tmp_path / "evaluations.json", up_to_step=30)
     assert (again.best_step, again.since_best) == (20, 1)
+
+
+def test_what_was_sampled_last_is_known_after_a_resume(tmp_path):
+    first = Evaluations(tmp_path / "evaluations.json", up_to_step=0)
+    assert first.sampled_step < 0
+    first.sampled(20)
+    assert Evaluations(tmp_path / "evaluations.json", up_to_step=30).sampled_step == 20

@@ -11,8 +11,9 @@ from rich.cells import cell_len
 
 from tuiftune.run.folder import Run, State
 from tuiftune.run.metrics_db import Curve, SampleRow
+from tuiftune.run.progress import StageView
 from tuiftune.run.summary import RunSummary
-from tuiftune.tui.messages import DeviceView, PromptSamples, RunView, StageView
+from tuiftune.tui.messages import DeviceView, PromptSamples, RunView
 from tuiftune.tui.panes.devices import DevicesPane
 from tuiftune.tui.panes.facts import FactsPane
 from tuiftune.tui.panes.header import HeaderPane
@@ -312,6 +313,12 @@ def test_the_log_shows_its_end_and_scrolls_on_the_whole_screen() -> None:
     pane.action_scroll(-5)
     pane._away = 10
     assert rows_of(pane, 40, 4) == ["log  worker.log   10 rows below", "line 87", "line 88", "line 89"]
+
+
+def test_a_fact_that_is_no_number_is_shown_as_it_is_and_breaks_nothing() -> None:
+    pane = FactsPane()
+    pane.show(view(facts={"train_tokens": "odd", "parameters": ["x"], "epochs": "three"}))
+    assert any(row.split() == ["trained", "on", "odd", "tokens"] for row in rows_of(pane, 40, 12))
 
 
 def test_the_epoch_is_told_to_the_hundredth() -> None:

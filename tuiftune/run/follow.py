@@ -14,7 +14,8 @@ from tuiftune import units
 from tuiftune.errors import StoreError
 from tuiftune.run import launch
 from tuiftune.run.folder import Run, State, state_of
-from tuiftune.run.metrics_db import MetricsReader, Progress
+from tuiftune.run.metrics_db import MetricsReader
+from tuiftune.run.progress import Pipeline, StageView
 from tuiftune.run.store import EventRow
 from tuiftune.run.summary import RunSummary, summarize
 from tuiftune.text import one_line, plain
@@ -29,40 +30,42 @@ class Moment:
     """What a follower sees at one look."""
 
     state: State
-    stage: str
-    progress: Progress | None
+    stage: StageView | None
+    """The one that runs."""
     loss: float | None
     perplexity: float | None
     tokens_per_s: float | None
     events: list[EventRow]
 
-    def text(self, eta_s: float | None) -> str:
+    @property
+    def text(self) -> str:
         """`causal_lm  120/600 steps  loss 1.93  eval perplexity 5.12  8,123 tokens/s  0:40 left`."""
-        parts = [self.stage]
-        if self.progress:
-            total = f"/{self.progress.total:,}" if self.progress.total else ""
-            parts.append(f"{self.progress.done:,}{total} {self.progress.unit}".strip())
+        stage = self.stage
+        parts = [stage.name if stage else "starting"]
+        if stage and stage.done is not None:
+            total = f"/{stage.total:,}" if stage.total else ""
+            parts.append(f"{stage.done:,}{total} {stage.unit}".strip())
         if self.loss is not None:
             parts.append(f"loss {units.figure(self.loss)}")
         if self.perplexity is not None:
             parts.append(f"eval perplexity {units.figure(self.perplexity)}")
         if self.tokens_per_s is not None:
             parts.append(f"{units.count(self.tokens_per_s)} tokens/s")
-        if eta_s is not None:
-            parts.append(f"{units.clock(eta_s)} left")
+        if stage and stage.eta_s is not None:
+            parts.append(f"{units.clock(stage.eta_s)} left")
         return "  ".join(parts)
 
 
 class Follower:
     """Looks at a run again and again and says what is new."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, after_event: int = 0) -> None:
+        """`after_event`: the newest event that is no news any more."""
         self._run = run
         self._reader = MetricsReader(run.metrics_file)
-        self._event = 0
-        self._stage: tuple[int, str] = (-1, "starting")
-        self._pace: tuple[int, float, int] | None = None
-        """(stage, when, done) at the first look at this stage: the ETA is measured from there."""
+        self._event = after_event
+        self._first = True
+        self._pipeline = Pipeline()
 
     def look(self) -> Moment:
         """One look. A damaged record is said by the caller: raises StoreError."""
@@ -70,54 +73,64 @@ class Follower:
         events = self._reader.events(self._event)
         for event in events:
             self._event = event.id
-            if event.kind == "stage_started":
-                self._stage = (event.data["index"], event.data["name"])
-        index, name = self._stage
+            self._pipeline.event(event)
+        self._pipeline.progress(self._reader.progress())
+        if self._first and events:
+            self._first, events = False, _of_this_attempt(events)
         loss = self._reader.last("train/loss")
         perplexity = self._reader.last("eval/perplexity")
         speed = self._reader.last("train/tokens_per_s")
         return Moment(
             state,
-            name,
-            self._reader.progress().get(index),
+            self._pipeline.running(state, time.time()),
             loss.value if loss else None,
             perplexity.value if perplexity else None,
             speed.value if speed else None,
             events,
         )
 
-    def eta_s(self, progress: Progress | None) -> float | None:
-        """Seconds left in the stage at the pace seen so far."""
-        if progress is None or not progress.total:
-            return None
-        if self._pace is None or self._pace[0] != progress.stage:
-            self._pace = (progress.stage, progress.time, progress.done)
-        _, since, first = self._pace
-        done = progress.done - first
-        elapsed = progress.time - since
-        return (progress.total - progress.done) * elapsed / done if done > 0 and elapsed > 0 else None
-
     def close(self) -> None:
         self._reader.close()
 
 
-def follow(run: Run, out: TextIO | None = None) -> State:
+def _of_this_attempt(events: list[EventRow]) -> list[EventRow]:
+    """Without what happened before the run was last started or resumed: that is no news."""
+    starts = [number for number, event in enumerate(events) if event.kind == "run_started"]
+    first = starts[-1] if starts else 0
+    if first and events[first - 1].kind == "resumed":
+        first -= 1
+    return events[first:]
+
+
+def last_event(run: Run) -> int:
+    """The id of the newest event of a run; 0 before the first."""
+    reader = MetricsReader(run.metrics_file)
+    try:
+        event = reader.last_event()
+    except StoreError:  # whoever follows the run says so
+        return 0
+    finally:
+        reader.close()
+    return event.id if event else 0
+
+
+def follow(run: Run, out: TextIO | None = None, after_event: int = 0) -> State:
     """Show a run until it has ended and return its last state; Ctrl+C is the caller's to catch."""
     out = out or sys.stderr
-    follower = Follower(run)
+    follower = Follower(run, after_event)
     try:
         with _bar(out) if out.isatty() else _lines(out) as show:
             while True:
                 if launch.ensure_supervised(run):
-                    show([f"the supervisor of {run.id} had died; a new one has taken over"], None, None)
+                    show([f"the supervisor of {run.id} had died; a new one has taken over"], None)
                 try:
                     moment = follower.look()
                 except StoreError as error:
-                    show([str(error)], None, None)
+                    show([str(error)], None)
                     moment = None
                 state = moment.state if moment else state_of(run)
                 if moment:
-                    show(list(_told(moment.events)), moment, follower.eta_s(moment.progress))
+                    show(list(_told(moment.events)), moment)
                 if not state.active:
                     return state
                 time.sleep(TICK_S)
@@ -125,7 +138,7 @@ def follow(run: Run, out: TextIO | None = None) -> State:
         follower.close()
 
 
-Show = Callable[[list[str], Moment | None, float | None], None]
+Show = Callable[[list[str], Moment | None], None]
 
 
 @contextlib.contextmanager
@@ -133,13 +146,13 @@ def _lines(out: TextIO) -> Iterator[Show]:
     """Plain lines: news at once, progress now and then."""
     said, text_said = 0.0, ""
 
-    def show(news: list[str], moment: Moment | None, eta_s: float | None) -> None:
+    def show(news: list[str], moment: Moment | None) -> None:
         nonlocal said, text_said
         for line in news:
             print(line, file=out, flush=True)
-        if moment is None or not moment.progress:
+        if moment is None or moment.stage is None or moment.stage.done is None:
             return
-        text = moment.text(eta_s)
+        text = moment.text
         if text != text_said and time.monotonic() - said >= LINE_EVERY_S:
             said, text_said = time.monotonic(), text
             print(text, file=out, flush=True)
@@ -158,17 +171,17 @@ def _bar(out: TextIO) -> Iterator[Show]:
     with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
-        def show(news: list[str], moment: Moment | None, eta_s: float | None) -> None:
+        def show(news: list[str], moment: Moment | None) -> None:
             for line in news:
                 console.print(line, markup=False)
             if moment is None:
                 return
-            progress = moment.progress
+            stage = moment.stage
             bar.update(
                 task,
-                description=moment.text(eta_s),
-                total=progress.total if progress and progress.total else None,
-                completed=progress.done if progress else 0,
+                description=moment.text,
+                total=stage.total or None if stage else None,
+                completed=(stage.done or 0) if stage else 0,
             )
 
         yield show
@@ -196,8 +209,9 @@ def _told(events: list[EventRow]) -> Iterator[str]:
 def ending(run: Run, state: State) -> str:
     """What there is to say of a run that has ended: figures, model, what next."""
     summary = summarize(run)
-    took = units.duration((state.ended or time.time()) - state.started)
-    head = f"{run.id} {state.name} after {took}" + (f": {plain(state.reason)}" if state.reason else "")
+    attempt = f" (attempt {state.attempt})" if state.attempt > 1 else ""
+    took = units.duration(max(0.0, (state.ended or time.time()) - _began(run, state)))
+    head = f"{run.id} {state.name} after {took}{attempt}" + (f": {plain(state.reason)}" if state.reason else "")
     lines = [head, *_figures(summary)]
     if state.name == "finished" and not summary.made_up:
         lines += [
@@ -208,6 +222,20 @@ def ending(run: Run, state: State) -> str:
     elif state.name in ("stopped", "interrupted", "failed"):
         lines += ["", f"Its log:  tuiftune logs {run.id}", f"Go on:    tuiftune resume {run.id}"]
     return "\n".join(lines)
+
+
+def _began(run: Run, state: State) -> float:
+    """When the newest attempt started; what lies between two attempts is nobody's running time."""
+    if state.attempt < 2:
+        return state.started
+    reader = MetricsReader(run.metrics_file)
+    try:
+        event = reader.last_event("run_started")
+    except StoreError:
+        return state.started
+    finally:
+        reader.close()
+    return event.time if event else state.started
 
 
 def _figures(summary: RunSummary) -> Iterator[str]:
@@ -242,12 +270,13 @@ def standing(run: Run) -> str:
         moment = follower.look()
     finally:
         follower.close()
-    return "\n".join([f"{run.id} {moment.state.name}: {moment.text(None)}", *_figures(summarize(run))])
+    return "\n".join([f"{run.id} {moment.state.name}: {moment.text}", *_figures(summarize(run))])
 
 
 def log_lines(run: Run, keep_following: bool) -> Iterator[str]:
     """The lines of a run's log; with `keep_following`, on and on until the run has ended."""
     while keep_following and not run.worker_log.exists() and state_of(run).active:
+        launch.ensure_supervised(run)
         time.sleep(TICK_S)
     if not run.worker_log.exists():
         return
@@ -262,4 +291,5 @@ def log_lines(run: Run, keep_following: bool) -> Iterator[str]:
                 if rest:
                     yield rest.decode("utf-8", "replace")
                 return
+            launch.ensure_supervised(run)
             time.sleep(TICK_S)

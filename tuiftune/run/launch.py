@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +94,13 @@ def ensure_supervised(run: Run) -> bool:
         return False
     process.start_detached(supervisor_command(run), run.supervisor_log, run.path.parent.parent)
     return True
+
+
+def adopt_orphans(runs: Iterable[Run]) -> None:
+    """`ensure_supervised` for each; who only looks is not told where it cannot be done."""
+    for run in runs:
+        with contextlib.suppress(TuiftuneError):
+            ensure_supervised(run)
 
 
 def stop(run: Run, now: bool = False, timeout_s: float | None = None) -> str:

@@ -194,6 +194,13 @@ class Reader:
             )
         ]
 
+    def last_event(self, kind: str | None = None) -> EventRow | None:
+        """The newest event, of a kind or of all."""
+        rows = self._rows(
+            "SELECT id,time,kind,data FROM event WHERE kind=?1 OR ?1 IS NULL ORDER BY id DESC LIMIT 1", (kind,)
+        )
+        return EventRow(rows[0][0], rows[0][1], rows[0][2], json.loads(rows[0][3])) if rows else None
+
     def close(self) -> None:
         if self._db is not None:
             self._db.close()

@@ -122,13 +122,18 @@ def _figures(metrics: MetricsReader) -> _Figures:
     lowest = metrics.lowest("eval/loss", after_step=0)
     return _Figures(
         step=newest.step if newest else 0,
-        total_steps=facts.get("total_steps"),
+        total_steps=_whole(facts.get("total_steps")),
         baseline=_at(metrics, 0),
         best=_at(metrics, lowest.step) if lowest else None,
-        last=_at(metrics, facts.get("model_step", evaluated.step)) if evaluated and evaluated.step > 0 else None,
+        last=_at(metrics, _whole(facts.get("model_step")) or evaluated.step) if evaluated and evaluated.step else None,
         tokens_per_s=_tokens_per_s(metrics),
         made_up=bool(facts.get("made_up", False)),
     )
+
+
+def _whole(fact: Any) -> int | None:
+    """A fact is whatever a stage said; one that should be a number and is none is not known."""
+    return int(fact) if isinstance(fact, int | float) and math.isfinite(fact) else None
 
 
 def _tokens_per_s(metrics: MetricsReader) -> float | None:

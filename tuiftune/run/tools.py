@@ -12,8 +12,10 @@ from typing import Any
 from tuiftune import catalog
 from tuiftune.errors import ProfileError, RunFailed, RunNotFound, TuiftuneError
 from tuiftune.output import word
+from tuiftune.run.checkpoints import newest_sealed
 from tuiftune.run.folder import Run, find_run
 from tuiftune.run.process import python
+from tuiftune.run.summary import summarize
 
 
 def generate(workspace: Path, model: str, prompt: str, arguments: Sequence[str]) -> int:
@@ -78,12 +80,14 @@ def model_folder(workspace: Path, reference: str) -> tuple[Run | None, Path]:
         raise
     if (run.model / "config.json").is_file():
         return run, run.model
-    if run.model.is_dir():
+    if summarize(run).made_up:
         raise TuiftuneError(f"{run.id}: its figures were made up by the demo trainer; there is no model")
-    checkpoints = sorted(path.parent for path in run.checkpoints.glob("step-*/complete.json"))
-    if not checkpoints:
+    checkpoint, passed_over = newest_sealed(run.checkpoints)
+    for reason in passed_over:
+        word(f"{run.id}: passed over: {reason}")
+    if checkpoint is None:
         raise TuiftuneError(
             f"{run.id}: no model and no checkpoint yet. See how it stands: tuiftune watch {run.id} --once"
         )
-    word(f"{run.id} has not finished; this is its checkpoint {checkpoints[-1].name}")
-    return run, checkpoints[-1]
+    word(f"{run.id} has not finished; this is its checkpoint {checkpoint.name}")
+    return run, checkpoint

@@ -65,6 +65,8 @@ def _prepare(run: Run, recorder: StoreRecorder, signals: Signals, hooks: EventHo
     """Plugins, the profile in force, and where to go on from."""
     workspace = run.path.parent.parent
     registry = load_registry(workspace)
+    for problem in registry.problems:
+        recorder.log(f"not loaded: {problem}")
     with run.profile_file.open("rb") as file:
         pipeline = build(tomllib.load(file), registry)
     pipeline_run = PipelineRun(workspace, run.path, pipeline, registry, recorder, signals)
@@ -77,7 +79,7 @@ def _prepare(run: Run, recorder: StoreRecorder, signals: Signals, hooks: EventHo
 
 def _go_on(run: Run, recorder: StoreRecorder) -> Path | None:
     """The newest whole checkpoint of an earlier attempt; what was recorded after it is done again."""
-    from tuiftune.training.checkpoint import newest_sealed, step_of
+    from tuiftune.run.checkpoints import newest_sealed, step_of
 
     reader = MetricsReader(run.metrics_file)
     recorded = reader.series()

@@ -31,19 +31,21 @@ def position_limit(ctx: Context, tokenizer: Any = None) -> int | None:
 def _config(ctx: Context, tokenizer: Any) -> Any:
     from transformers import AutoConfig
 
-    from tuiftune.training.model import load_tokenizer, scratch_config
+    from tuiftune.training.model import load_tokenizer, only_cached, scratch_config
 
     model = ctx.model
     if model.init == "scratch" and (model.name or "model_type" in model.config):
         return scratch_config(model, ctx.workspace, tokenizer or load_tokenizer(model, ctx.workspace))
     if model.init == "scratch" or not model.name:
         return None
-    folder = resolve_path(model.name, ctx.workspace)
+    path = resolve_path(model.name, ctx.workspace)
+    folder = path if path.is_dir() else None
     try:
         return AutoConfig.from_pretrained(
-            str(folder) if folder.is_dir() else model.name,
+            str(folder or model.name),
             revision=model.revision,
             trust_remote_code=model.trust_remote_code,
+            **only_cached(folder, model.name, model.revision),
         )
     except (OSError, ValueError, ImportError, KeyError):
         return None  # the trainer says why the model cannot be had; a tokenizer alone is enough here

@@ -13,8 +13,8 @@ from typing import ClassVar
 import tuiftune
 from tuiftune import Field
 from tuiftune.errors import RunStopped
+from tuiftune.run.checkpoints import discard_after, publish, rotate, step_of  # stdlib only
 from tuiftune.run.files import write_json
-from tuiftune.training.checkpoint import discard_after, publish, rotate, step_of  # stdlib only
 
 STATE = "made-up.json"
 PROMPT = "Once upon a time"
@@ -43,8 +43,7 @@ class Demo(tuiftune.Trainer):
             made_up=True,
             total_steps=options.steps,
             epochs=options.epochs,
-            device="cpu",
-            device_name="made-up device",
+            device="made-up device",
             precision="fp32",
             parameters=0,
         )

@@ -1,4 +1,4 @@
-"""The evaluations a run has made so far: which was best, and how long ago."""
+"""What a run has measured so far: which evaluation was best, and how long ago; which step was sampled last."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tuiftune.run.files import write_json
 
 
 class Evaluations:
-    """Loss by step, kept in a file beside the checkpoints so that a resumed run knows its best.
+    """Loss by step, kept in a file beside the checkpoints so that a resumed run knows its best and what it owes.
 
     It is not inside a checkpoint because a step is evaluated after its checkpoint is sealed.
     """
@@ -19,8 +19,12 @@ class Evaluations:
         """Those up to `up_to_step`, where the run goes on; later ones are made again."""
         self._file = file
         self._losses: dict[int, float] = {}
+        self.sampled_step = -1
+        """The last step whose samples are all written."""
         if file.is_file():
-            for item in json.loads(file.read_text(encoding="utf-8")):
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            self.sampled_step = kept["sampled_step"]
+            for item in kept["losses"]:
                 if item["step"] <= up_to_step:
                     self._losses[item["step"]] = math.nan if item["loss"] is None else item["loss"]
 
@@ -29,8 +33,17 @@ class Evaluations:
 
     def add(self, step: int, loss: float) -> None:
         self._losses[step] = loss
+        self._write()
+
+    def sampled(self, step: int) -> None:
+        """The samples of `step` are written."""
+        self.sampled_step = step
+        self._write()
+
+    def _write(self) -> None:
         finite = {at: value if math.isfinite(value) else None for at, value in self._losses.items()}
-        write_json(self._file, [{"step": at, "loss": value} for at, value in finite.items()])
+        losses = [{"step": at, "loss": value} for at, value in finite.items()]
+        write_json(self._file, {"losses": losses, "sampled_step": self.sampled_step})
 
     @property
     def best_step(self) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import shutil
 from collections.abc import Callable
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tuiftune.errors import StageError
 from tuiftune.options import ModelOptions
 from tuiftune.paths import ASSET_PREFIX, resolve_path
+from tuiftune.run.checkpoints import sync_files
 from tuiftune.run.files import sync_folder
 from tuiftune.text import brief
-from tuiftune.training.checkpoint import sync_files
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,7 @@ def load_tokenizer(model: ModelOptions, workspace: Path) -> PreTrainedTokenizerB
         raise StageError("model.name: no model is named. Set it with: --set model.name=FOLDER_OR_HUB_ID")
     source, folder = _source(key, name, workspace)
     revision = model.revision if key == "model.name" else None  # a tokenizer named apart has its own branches
-    cached = _only_cached(folder, name, revision)
+    cached = only_cached(folder, name, revision)
     tokenizer = _from_hugging_face(
         key,
         name,
@@ -73,7 +74,7 @@ def load_model(model: ModelOptions, workspace: Path, dtype: torch.dtype) -> PreT
         if model.config:
             raise StageError("model.config: only read with model.init = 'scratch'. Remove one of them")
         source, folder = _source("model.name", model.name, workspace)
-        cached = _only_cached(folder, model.name, model.revision)
+        cached = only_cached(folder, model.name, model.revision)
         loaded, report = _from_hugging_face(
             "model.name",
             model.name,
@@ -182,7 +183,7 @@ def _named_config(model: ModelOptions, workspace: Path, values: dict[str, Any]) 
 
     assert model.name is not None  # noqa: S101
     source, folder = _source("model.name", model.name, workspace)
-    cached = _only_cached(folder, model.name, model.revision)
+    cached = only_cached(folder, model.name, model.revision)
 
     def read(**more: Any) -> Any:
         return AutoConfig.from_pretrained(
@@ -235,22 +236,26 @@ def _check_vocabulary(loaded: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
         )
 
 
-def _only_cached(folder: Path | None, name: str, revision: str | None) -> dict[str, bool]:
+def only_cached(folder: Path | None, name: str, revision: str | None) -> dict[str, bool]:
     """For `from_pretrained`: look only into the cache when the hub does not answer.
 
     Asked here, once and briefly: transformers asks for each file, five times, and takes minutes to give up.
     """
-    if folder is not None:
-        return {"local_files_only": True}
+    return {"local_files_only": folder is not None or not _hub_answers(name, revision)}
+
+
+@functools.lru_cache
+def _hub_answers(name: str, revision: str | None) -> bool:
+    """Asked once in a process: a hub that is silent costs the whole timeout each time."""
     from huggingface_hub import HfApi, errors
 
     try:
         HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT_S)
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError):
-        return {"local_files_only": False}  # it answered; loading fails with the same reason, and that is shown
+        return True  # loading fails with the same reason, and that is shown
     except Exception:  # of whatever HTTP library it uses: no network, no such host, a proxy, a timeout
-        return {"local_files_only": True}
-    return {"local_files_only": False}
+        return False
+    return True
 
 
 def _source(key: str, name: str, workspace: Path) -> tuple[str, Path | None]:

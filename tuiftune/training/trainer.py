@@ -16,8 +16,8 @@ import transformers
 from transformers.trainer_callback import PrinterCallback
 
 from tuiftune.errors import RunStopped, StageError
+from tuiftune.run.checkpoints import discard_after, publish, rotate, step_folder, step_of
 from tuiftune.training.batches import check_fits, collate, real_tokens, row_lengths, token_rows
-from tuiftune.training.checkpoint import discard_after, publish, rotate, step_folder, step_of
 from tuiftune.training.evaluations import Evaluations
 from tuiftune.training.loss import counted_tokens, sum_nll
 from tuiftune.training.model import load_model, load_tokenizer, save_folder
@@ -300,23 +300,33 @@ class TrainingRun:
         if ctx.resume_from is None:
             if ctx.stopping:
                 raise RunStopped(0)
-            figures = self.measure("eval")
+            figures = self.measure("eval") or {}
             if ctx.stopping:  # nothing is trained yet: a resume starts over
                 raise RunStopped(0)
             if self.options.early_stopping and "eval/loss" not in figures:
                 raise StageError(
                     "train.early_stopping: no evaluator tells the loss. Add: [[evaluate]] stage = 'perplexity'"
                 )
-            self.measure("sample")
+            self.sample()
             if ctx.stopping:
                 raise RunStopped(0)
             return
-        due = self.plan.is_due(self.step, self.options.eval_every) and self.step not in self.evaluations
-        if due or self.step >= self.plan.total_steps or self._ends_early():
+        due = self._evaluation_is_due() and self.step not in self.evaluations
+        unsampled = self._samples_are_due() and self.evaluations.sampled_step < self.step
+        if due or unsampled or self.step >= self.plan.total_steps or self._ends_early():
             self.trainer._load_from_checkpoint(str(ctx.resume_from))
         if due and not ctx.stopping:
             self.evaluate()
+        if unsampled and not ctx.stopping:
+            self.sample()
         self.ended_early = self._ends_early()
+
+    def _evaluation_is_due(self) -> bool:
+        return self.plan.is_due(self.step, self.options.eval_every)
+
+    def _samples_are_due(self) -> bool:
+        every = self.options.sample_every
+        return self.plan.is_due(self.step, every) if every else self._evaluation_is_due()
 
     def _ends_early(self) -> bool:
         """Whether so many evaluations brought no lower loss; also asked after a resume, which trains on no more."""
@@ -345,14 +355,13 @@ class TrainingRun:
     def _do_what_is_due(self) -> bool:
         """Save, evaluate, sample, in this order: where all are due, a run that dies in an evaluation has its
         checkpoint. True to stop early."""
-        options, plan = self.options, self.plan
-        if plan.is_due(self.step, options.save_every):
+        if self.plan.is_due(self.step, self.options.save_every):
             self.save()
-        evaluates = plan.is_due(self.step, options.eval_every)
+        evaluates = self._evaluation_is_due()
         if evaluates:
             self.evaluate()
-        if plan.is_due(self.step, options.sample_every) if options.sample_every else evaluates:
-            self.measure("sample")
+        if self._samples_are_due():
+            self.sample()
         if not evaluates or not self._ends_early():
             return False
         self.ctx.log(f"early stop: {self.evaluations.since_best} evaluations without a lower loss")
@@ -383,20 +392,28 @@ class TrainingRun:
     def evaluate(self) -> None:
         """Measure, remember the loss, and keep the weights of a new best where they may be wanted."""
         figures = self.measure("eval")
-        if "eval/loss" not in figures:
+        if figures is None or "eval/loss" not in figures:
             return
         self.evaluations.add(self.step, figures["eval/loss"])
         if self.options.early_stopping and self.evaluations.best_step == self.step:
             self.save()
 
-    def measure(self, cadence: str) -> dict[str, float]:
-        """Run the profile's evaluators of this cadence on the model as it is; training does not notice."""
+    def sample(self) -> None:
+        """Let the model write, and remember that it has."""
+        if self.measure("sample") is not None:
+            self.evaluations.sampled(self.step)
+
+    def measure(self, cadence: str) -> dict[str, float] | None:
+        """Run the profile's evaluators of this cadence on the model as it is; training does not notice.
+
+        None where an evaluator saw the stop: what it had not finished is done after a resume.
+        """
         model = self.trainer.model
         try:
             with as_evaluated(model):
                 return self.ctx.evaluate(self.step, model, self.tokenizer, cadence=cadence)
-        except RunStopped:  # an evaluator saw the stop: what it had not finished is done after a resume
-            return {}
+        except RunStopped:
+            return None
 
     def save(self) -> None:
         """Seal a checkpoint of this step, then remove the oldest."""

@@ -12,33 +12,8 @@ from textual.message import Message
 from tuiftune.catalog import Catalog, ResolvedProfile
 from tuiftune.run.folder import Run, State
 from tuiftune.run.metrics_db import Curve, MetricRow, SampleRow
+from tuiftune.run.progress import StageView
 from tuiftune.run.summary import RunSummary
-
-
-@dataclass(frozen=True)
-class StageView:
-    """One stage of the pipeline and how far it is."""
-
-    index: int
-    kind: str
-    name: str
-    status: str = "waiting"
-    """'waiting', 'running', 'done', 'failed' or 'stopped'."""
-    cached: bool = False
-    seconds: float | None = None
-    """How long it took, once it is done."""
-    error: str | None = None
-    done: int | None = None
-    total: int | None = None
-    unit: str = ""
-    """What `done` and `total` count: 'steps', 'documents'."""
-    eta_s: float | None = None
-    """Seconds to go; None where nothing tells."""
-
-    @property
-    def fraction(self) -> float | None:
-        """0 to 1; None where the total is not known."""
-        return min(1.0, self.done / self.total) if self.done is not None and self.total else None
 
 
 @dataclass(frozen=True)

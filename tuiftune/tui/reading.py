@@ -15,12 +15,12 @@ from typing import Any, BinaryIO
 
 from tuiftune.errors import StoreError
 from tuiftune.run.folder import Run, State, state_of
-from tuiftune.run.metrics_db import CurveFollower, MetricRow, MetricsReader, Progress, SampleRow
-from tuiftune.run.store import EventRow
+from tuiftune.run.metrics_db import CurveFollower, MetricRow, MetricsReader, SampleRow
+from tuiftune.run.progress import Pipeline
 from tuiftune.run.summary import RunSummary, summarize
 from tuiftune.run.telemetry_db import TelemetryReader
 from tuiftune.text import one_line, plain
-from tuiftune.tui.messages import DeviceView, PromptSamples, RunView, StageView
+from tuiftune.tui.messages import DeviceView, PromptSamples, RunView
 
 SERIES = (
     "train/loss",
@@ -114,112 +114,6 @@ def smooth(steps: Sequence[float], values: Sequence[float]) -> list[float]:
             before = step
         smoothed.append(average / weight if math.isfinite(value) and weight else math.nan)
     return smoothed
-
-
-class Pipeline:
-    """The stages of a run, followed through its events and progress."""
-
-    WINDOW_S = 60.0
-    """The speed behind an ETA is that of the last minute."""
-
-    def __init__(self) -> None:
-        self.views: dict[int, StageView] = {}
-        self._guessed = False
-        self._started: dict[int, float] = {}
-        self._first_done: dict[int, int] = {}
-        self._speeds: dict[int, deque[tuple[float, int]]] = {}
-
-    def plan(self, stages: Sequence[dict[str, Any]]) -> None:
-        """The stages in order, as the worker tells them."""
-        if self._guessed:
-            self._guessed = False
-            self.views = {index: view for index, view in self.views.items() if view.status != "waiting"}
-        for stage in stages:
-            index = int(stage["index"])
-            if index not in self.views:
-                self.views[index] = StageView(index, str(stage["kind"]), one_line(str(stage["name"]), 60))
-
-    def guess(self, stages: Sequence[dict[str, Any]]) -> None:
-        """What the profile names, shown until the worker tells."""
-        if not self.views:
-            self.plan(stages)
-            self._guessed = True
-
-    def _restart(self) -> None:
-        self.views = {index: StageView(index, view.kind, view.name) for index, view in self.views.items()}
-        self._started.clear()
-        self._first_done.clear()
-        self._speeds.clear()
-
-    def event(self, row: EventRow) -> None:
-        """Follow one event of the worker."""
-        if row.kind == "run_started":
-            self._restart()
-        elif row.kind == "resumed":
-            step = int(row.data.get("step") or 0)
-            self._first_done = {index: step for index, view in self.views.items() if view.kind == "train"}
-        elif row.kind in ("stage_started", "stage_finished"):
-            self._stage_event(row)
-
-    def _stage_event(self, row: EventRow) -> None:
-        data = row.data
-        self.plan([data])
-        index = int(data["index"])
-        view = self.views[index]
-        if row.kind == "stage_started":
-            self._started[index] = row.time
-            self.views[index] = dataclasses.replace(view, status="running", error=None)
-            return
-        error = data.get("error")
-        self.views[index] = dataclasses.replace(
-            view,
-            status="failed" if error is not None else "done",
-            cached=bool(data.get("cached")),
-            seconds=data.get("seconds"),
-            error=None if error is None else one_line(str(error)),
-            eta_s=None,
-        )
-
-    def progress(self, rows: dict[int, Progress]) -> None:
-        """Take over how far each stage is; what an earlier attempt left is passed over."""
-        for index, row in rows.items():
-            view = self.views.get(index)
-            if view is None or view.status == "waiting" or row.time < self._started.get(index, 0.0):
-                continue
-            speeds = self._speeds.setdefault(index, deque(maxlen=600))
-            if not speeds or speeds[-1][1] != row.done:
-                speeds.append((row.time, row.done))
-            while len(speeds) > 2 and row.time - speeds[0][0] > self.WINDOW_S:
-                speeds.popleft()
-            self.views[index] = dataclasses.replace(view, done=row.done, total=row.total, unit=one_line(row.unit, 20))
-
-    def seen(self, state: State, now: float) -> tuple[StageView, ...]:
-        """The stages as of now, in order; of a run that ended none is still running."""
-        ended = {"failed": "failed", "finished": "done"}.get(state.name, "stopped")
-        views = []
-        for index in sorted(self.views):
-            view = self.views[index]
-            if view.status == "running" and state.active:
-                view = dataclasses.replace(view, eta_s=self._eta(view, now))
-            elif view.status == "running" or (view.status == "failed" and state.name == "stopped"):
-                view = dataclasses.replace(view, status=ended)
-            views.append(view)
-        return tuple(views)
-
-    def _eta(self, view: StageView, now: float) -> float | None:
-        """Seconds to go, at the speed of the last minute, else at that since the stage started."""
-        if view.done is None or not view.total:
-            return None
-        speeds = self._speeds.get(view.index)
-        if not speeds:
-            return None
-        (first_time, first_done), (last_time, last_done) = speeds[0], speeds[-1]
-        if last_time - first_time < 5.0 and view.index in self._started:
-            first_time, first_done = self._started[view.index], self._first_done.get(view.index, 0)
-        if last_done <= first_done or last_time <= first_time:
-            return None
-        seconds_each = (last_time - first_time) / (last_done - first_done)
-        return max(0.0, (view.total - last_done) * seconds_each - (now - last_time))
 
 
 class Samples:

@@ -28,7 +28,7 @@ class FactsPane(Rows):
 
     def show(self, view: RunView) -> None:
         self._view = view
-        height = len(self.rows(self.content_size.width or LABEL, MOST))
+        height = len(self.guarded_rows(self.content_size.width or LABEL, MOST))
         if self.styles.height is None or self.styles.height.value != height:
             self.styles.height = height
         self.redraw()
@@ -62,6 +62,11 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
         ("samples_per_step", "one step", "samples"),
     ):
         if known.get(key):
-            yield label, f"{figure(known[key])} {unit}"
+            yield label, f"{_shown(known[key])} {unit}"
     if known.get("device"):
         yield "device", f"{known['device']} {known.get('precision') or ''}"
+
+
+def _shown(value: object) -> str:
+    """A fact is whatever a stage said."""
+    return figure(value) if isinstance(value, int | float) else str(value)

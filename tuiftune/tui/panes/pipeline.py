@@ -9,8 +9,9 @@ from typing import ClassVar
 from rich.cells import cell_len
 
 from tuiftune import units
+from tuiftune.run.progress import StageView
 from tuiftune.text import one_line
-from tuiftune.tui.messages import RunView, StageView
+from tuiftune.tui.messages import RunView
 from tuiftune.tui.panes.rows import Row, Rows, Span, bar, fit, fit_end, joined
 from tuiftune.tui.widgets.glyphs import short_path
 from tuiftune.units import figure
@@ -50,7 +51,7 @@ class PipelinePane(Rows):
         self.redraw()
 
     def _grow(self) -> None:
-        height = max(2, len(self.rows(self.likely_width, 9)))
+        height = max(2, len(self.guarded_rows(self.likely_width, 9)))
         if self.styles.height is None or self.styles.height.value != height:
             self.styles.height = height
 

@@ -61,17 +61,21 @@ class Rows(Widget):
         """Its width, and before it has one what a pane across the screen gets."""
         return self.content_size.width or max(0, self.app.size.width - 2)
 
+    def guarded_rows(self, width: int, height: int) -> list[Row]:
+        """`rows`, or what went wrong in it; also for a pane that measures itself."""
+        try:
+            return [tuple(row) for row in self.rows(width, height)[:height]]
+        except Exception as error:
+            self.log.error(repr(error))
+            return [((f"this pane cannot be drawn: {type(error).__name__}: {error}"[:width], "bad"),)]
+
     def redraw(self) -> None:
         """Draw anew and repaint the rows that differ."""
         width, height = self.content_size
         if not width or not height:  # hidden, or not laid out yet
             return
         before = self._drawn
-        try:
-            rows = [tuple(row) for row in self.rows(width, height)[:height]]
-        except Exception as error:
-            self.log.error(repr(error))
-            rows = [((f"this pane cannot be drawn: {type(error).__name__}: {error}"[:width], "bad"),)]
+        rows = self.guarded_rows(width, height)
         self._drawn = rows + [()] * (height - len(rows))
         if len(before) != height:
             self.refresh()

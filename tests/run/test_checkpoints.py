@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tuiftune.training.checkpoint import (
+from tuiftune.run.checkpoints import (
     SEAL,
     discard_after,
     flaw,
@@ -121,7 +121,7 @@ def test_no_folder_means_no_checkpoint(tmp_path):
 
 def test_finding_a_checkpoint_imports_no_torch(interpreter):
     code = (
-        "import sys, tuiftune.training.checkpoint, tuiftune.stages.demo;"
+        "import sys, tuiftune.run.checkpoints, tuiftune.stages.demo;"
         "print([name for name in ('torch', 'numpy', 'transformers', 'datasets') if name in sys.modules])"
     )
     done = subprocess.run([interpreter, "-P", "-c", code], capture_output=True, text=True, check=True)
