@@ -182,12 +182,11 @@ def test_a_failed_run_is_exit_status_1_with_its_sentence(cli: Cli, workspace: Pa
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, "no such file"),
         (b"", "empty"),
         (b"  \n\n \n", "only blank lines"),
         (b"\x00\x01\x02\xff\xfe\x00" * 50, "binary data"),
     ],
-    ids=["missing", "empty", "blank", "binary"],
+    ids=["empty", "blank", "binary"],
 )
 def test_bad_data_is_one_sentence_and_a_failed_run(
     cli: Cli, workspace: Path, content: bytes | None, sentence: str
@@ -200,6 +199,51 @@ def test_bad_data_is_one_sentence_and_a_failed_run(
     assert "bad.txt" in done.stderr
     assert sentence in done.stderr
     assert summary(cli, json.loads(cli("runs", "--json").stdout)[0]["id"])["reason"] in done.stderr
+
+
+def test_a_missing_file_is_said_before_a_run_is_made(cli: Cli, workspace: Path) -> None:
+    done = cli("run", "quick", "--set", "dataset.path=bad.txt")
+    assert done.returncode == 2
+    looked = workspace / "bad.txt"
+    assert done.stderr == (
+        f"--set: dataset.path: bad.txt: no such file (looked for {looked}). Set it: --set dataset.path=FILE\n"
+    )
+    assert cli("runs", "--json").stdout.strip() == "[]"
+    checked = cli("check", "gpt2-text")
+    assert checked.returncode == 0
+    assert "gpt2-text: ok" in checked.stdout
+    assert "before it runs: " in checked.stderr
+    assert "dataset.path: data/input.txt: no such file" in checked.stderr
+
+
+def test_check_without_a_name_finds_what_cannot_be_read_at_all(cli: Cli, workspace: Path) -> None:
+    (workspace / "profiles" / "torn.toml").write_text("[dataset\npath = 1\n")
+    (workspace / "profiles" / "orphan.toml").write_text('extends = "gpt2-tex"\n')
+    done = cli("check")
+    assert done.returncode == 2
+    assert "profiles/torn.toml:1: not TOML" in done.stderr
+    assert "there is no profile 'gpt2-tex'. Did you mean 'gpt2-text'?" in done.stderr
+    assert "quickstart: ok" in done.stdout
+
+
+def test_the_options_of_a_stage_are_listed(cli: Cli) -> None:
+    listed = cli("plugins", "causal_lm").stdout
+    assert "max_steps: integer, left out by default\n    optimizer steps in all" in listed
+    assert "learning_rate: float, default 5e-05" in listed
+    options = {option["name"]: option for option in json.loads(cli("plugins", "run", "--json").stdout)}
+    assert options["keep_checkpoints"]["default"] == 2
+    wrong = cli("plugins", "causal")
+    assert wrong.returncode == 2
+    assert "'causal' is no stage here. There are: text, table" in wrong.stderr
+
+
+def test_a_series_that_is_not_there_is_said_with_those_that_are(cli: Cli) -> None:
+    assert cli("run", "quick", "--name", "my label").returncode == 0
+    assert "my label" in cli("runs").stdout
+    done = cli("metrics", "latest", "--series", "train/los")
+    assert done.returncode == 2
+    assert "train/los: no such series in this run. It has: " in done.stderr
+    assert "train/loss" in done.stderr
 
 
 def test_a_csv_without_the_column_names_those_it_has(cli: Cli, workspace: Path) -> None:

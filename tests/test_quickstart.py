@@ -48,7 +48,8 @@ def test_quickstart_ends_with_a_perplexity_clearly_below_its_baseline_and_a_mode
     assert measured.returncode == 0, measured.stderr
     assert json.loads(measured.stdout)["perplexity"]["perplexity"] == pytest.approx(run["last"]["perplexity"], rel=1e-4)
 
-    folder = f"{run['path']}/model"
+    assert "  it writes      Once upon a time" in done.stdout
+    folder = str(Path(run["path"], "model").relative_to(workspace))
     elsewhere = cli(workspace, "evaluate", folder, "--profile", "quickstart", "--json")
     assert json.loads(elsewhere.stdout) == json.loads(measured.stdout)
 

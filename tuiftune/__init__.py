@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuiftune.errors import StageError
+    from tuiftune.errors import RunStopped, StageError
     from tuiftune.hookspecs import hookimpl
     from tuiftune.options import Field, Options
     from tuiftune.stage import Context, DatasetLoader, Evaluator, Preprocessor, Stage, Trainer
@@ -24,6 +24,7 @@ __all__ = [
     "Field",
     "Options",
     "Preprocessor",
+    "RunStopped",
     "Stage",
     "StageError",
     "Trainer",
@@ -38,6 +39,7 @@ _HOMES = {
     "Field": "tuiftune.options",
     "Options": "tuiftune.options",
     "Preprocessor": "tuiftune.stage",
+    "RunStopped": "tuiftune.errors",
     "Stage": "tuiftune.stage",
     "StageError": "tuiftune.errors",
     "Trainer": "tuiftune.stage",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuiftune.errors import PluginError, Problem
+from tuiftune.errors import PluginError, Problem, TuiftuneError
 from tuiftune.run.process import python
 
 TIMEOUT_S = 30.0
@@ -69,6 +69,8 @@ class ProfileInfo:
     problems: list[Problem] = field(default_factory=list)
     hides: list[str] = field(default_factory=list)
     """Paths of farther profiles of the same name."""
+    absent: list[Problem] = field(default_factory=list)
+    """Files it names that are not there: it can be run once they are, or are set to others."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,13 @@ class Catalog:
     sections: dict[str, list[OptionInfo]]
     """Options of the `model` and `run` tables."""
     profiles: list[ProfileInfo]
+
+    def options_of(self, name: str) -> list[OptionInfo]:
+        """Those of a stage or section. Raises TuiftuneError where there is none of that name."""
+        stages = {stage.name: stage.options for stage in self.stages} | self.sections
+        if name not in stages:
+            raise TuiftuneError(f"{name!r} is no stage here. There are: {', '.join(stages)}")
+        return stages[name]
 
 
 @dataclass(frozen=True)
@@ -99,10 +108,12 @@ class ResolvedProfile:
     """Name and version of each plugin that brings a stage of this profile."""
     runnable: bool = True
     """False for one that others extend: it names no dataset or no trainer."""
+    absent: list[Problem] = field(default_factory=list)
+    """Files it names that are not there: it cannot be started before they are."""
 
 
-def _problems(data: Sequence[dict[str, Any]]) -> list[Problem]:
-    return [Problem(**item) for item in data]
+def _with_problems(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, **{key: [Problem(**item) for item in data[key]] for key in ("problems", "absent")}}
 
 
 def _options(data: Sequence[dict[str, Any]]) -> list[OptionInfo]:
@@ -116,7 +127,7 @@ def read_catalog(workspace: Path, timeout_s: float = TIMEOUT_S) -> Catalog:
         plugins=[PluginInfo(**item) for item in data["plugins"]],
         stages=[StageInfo(**{**item, "options": _options(item["options"])}) for item in data["stages"]],
         sections={name: _options(items) for name, items in data["sections"].items()},
-        profiles=[ProfileInfo(**{**item, "problems": _problems(item["problems"])}) for item in data["profiles"]],
+        profiles=[ProfileInfo(**_with_problems(item)) for item in data["profiles"]],
     )
 
 
@@ -126,7 +137,7 @@ def resolve_profile(
     """One profile with its `key=value` overrides. Its problems are in the result; raises PluginError when the
     child does not come back."""
     data = _describe(["resolve", str(workspace), name, *overrides], timeout_s)
-    return ResolvedProfile(**{**data, "problems": _problems(data["problems"])})
+    return ResolvedProfile(**_with_problems(data))
 
 
 def _describe(arguments: list[str], timeout_s: float) -> dict[str, Any]:

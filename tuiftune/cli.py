@@ -235,6 +235,8 @@ def metrics(run_reference: str, form: str, series: str | None) -> None:
     from tuiftune.run.summary import json_number
 
     reader = MetricsReader(find_run(find_workspace(), run_reference).metrics_file)
+    if series is not None and series not in reader.series():
+        raise TuiftuneError(f"{series}: no such series in this run. It has: {', '.join(reader.series()) or 'none yet'}")
     rows = reader.rows(series)
     if form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -247,7 +249,7 @@ def metrics(run_reference: str, form: str, series: str | None) -> None:
 
 
 @commands.command()
-@click.argument("model", metavar="RUN|MODEL")
+@click.argument("model", metavar="RUN|FOLDER")
 @click.argument("prompt")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=Sampling.max_new_tokens, show_default=True)
 @click.option(
@@ -265,25 +267,33 @@ def generate(model: str, prompt: str, json_wanted: bool, **sampling: Any) -> Non
     """Let a run's model, or the model in a folder, go on from PROMPT."""
     from tuiftune.run import tools
 
+    if any(value != value for value in sampling.values()):
+        raise click.UsageError("nan is no number to sample with")
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in sampling.items() if value is not None]
     sys.exit(tools.generate(find_workspace(), model, prompt, [*arguments, *(["--json"] if json_wanted else [])]))
 
 
 @commands.command()
-@click.argument("model", metavar="RUN|MODEL")
+@click.argument("model", metavar="RUN|FOLDER")
 @click.option("--profile", help="Data and evaluators for a model that is no run of ours.")
 @set_option
 @json_option
 def evaluate(model: str, profile: str | None, overrides: tuple[str, ...], json_wanted: bool) -> None:
     """Measure a model on its profile's held-out text."""
-    from tuiftune import output
+    from tuiftune import output, units
     from tuiftune.run import tools
 
     figures = tools.evaluate(find_workspace(), model, profile, overrides)
     if json_wanted:
         output.as_json(figures)
         return
-    rows = [(stage, name, str(value)) for stage, found in figures.items() for name, value in found.items()]
+    rows = [
+        (stage, name, value if isinstance(value, str) else units.exact(value))
+        for stage, found in figures.items()
+        for name, value in found.items()
+    ]
+    if not rows:
+        raise TuiftuneError(f"{model}: the profile has no evaluator that tells figures")
     output.fact(output.table(rows, ("STAGE", "FIGURE", "VALUE>")))
 
 
@@ -330,7 +340,9 @@ def check(names: tuple[str, ...], overrides: tuple[str, ...], json_wanted: bool)
     from tuiftune import catalog, output
 
     workspace = find_workspace()
-    wanted = names or [profile.name for profile in catalog.read_catalog(workspace).profiles if profile.runnable]
+    wanted = names or [
+        profile.name for profile in catalog.read_catalog(workspace).profiles if profile.runnable or profile.problems
+    ]
     found = [catalog.resolve_profile(workspace, name, overrides) for name in wanted]
     if json_wanted:
         output.as_json(
@@ -340,6 +352,7 @@ def check(names: tuple[str, ...], overrides: tuple[str, ...], json_wanted: bool)
                     "path": resolved.path,
                     "problems": [problem.to_json() for problem in resolved.problems],
                     "notes": resolved.notes,
+                    "absent": [problem.to_json() for problem in resolved.absent],
                 }
                 for resolved in found
             ]
@@ -349,20 +362,30 @@ def check(names: tuple[str, ...], overrides: tuple[str, ...], json_wanted: bool)
             output.fact(f"{resolved.name}: ok ({' → '.join(resolved.pipeline)})")
         for note in resolved.notes:
             output.word(note)
+        for problem in resolved.absent:
+            output.word(f"  before it runs: {problem}")
     problems = [problem for resolved in found for problem in resolved.problems]
     if problems:
         raise ProfileError(problems)
 
 
 @commands.command()
+@click.argument("stage", required=False)
 @json_option
-def plugins(json_wanted: bool) -> None:
-    """List the plugins, their stages, and those that could not be loaded."""
+def plugins(stage: str | None, json_wanted: bool) -> None:
+    """List the plugins, their stages, and those that could not be loaded; or the options of STAGE.
+
+    STAGE may also be 'model' or 'run', whose options are the core's.
+    """
     from dataclasses import asdict
 
     from tuiftune import catalog, output
 
     found = catalog.read_catalog(find_workspace())
+    if stage is not None:
+        options = found.options_of(stage)
+        output.as_json([asdict(option) for option in options]) if json_wanted else output.fact(output.options(options))
+        return
     if json_wanted:
         output.as_json([asdict(plugin) for plugin in found.plugins])
     else:

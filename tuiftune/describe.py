@@ -121,6 +121,7 @@ def _profile(workspace: Path, file: ProfileFile, registry: Registry) -> ProfileI
         runnable=resolved.runnable,
         problems=resolved.problems,
         hides=[display(path, workspace) for path in file.hides],
+        absent=resolved.absent,
     )
 
 

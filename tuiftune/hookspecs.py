@@ -1,4 +1,5 @@
-"""Every hook of tuiftune: one provides stages, the others watch. This file is the manual.
+"""Every hook of tuiftune: one provides stages, the others watch. This file is their manual; what a stage defines,
+returns and is handed is in tuiftune/stage.py.
 
 A plugin is a module. It marks the functions it implements with `@tuiftune.hookimpl` and takes only
 the arguments it needs; arguments are only ever added. A watching hook that raises is named in an

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tuiftune import units
-from tuiftune.catalog import Catalog, ResolvedProfile
+from tuiftune.catalog import Catalog, OptionInfo, ResolvedProfile
 from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line, plain
 
@@ -45,8 +45,9 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
 
 def runs_table(found: Sequence[RunSummary]) -> str:
     """`tuiftune runs`."""
-    header = ("RUN", "STATE", "STEP>", "PERPLEXITY", "TOKENS/S>", "STARTED")
-    return table([_run_row(summary) for summary in found], header)
+    header = ("RUN", "STATE", "STEP>", "PERPLEXITY", "TOKENS/S>", "STARTED", "NAME")
+    columns = len(header) if any(summary.name for summary in found) else len(header) - 1
+    return table([_run_row(summary)[:columns] for summary in found], header[:columns])
 
 
 def _run_row(summary: RunSummary) -> tuple[str, ...]:
@@ -58,6 +59,7 @@ def _run_row(summary: RunSummary) -> tuple[str, ...]:
         perplexity_change(summary),
         units.count(summary.tokens_per_s),
         units.ago(summary.started),
+        summary.name or "",
     )
 
 
@@ -75,7 +77,8 @@ def profiles_table(catalog: Catalog) -> str:
     found = sorted(catalog.profiles, key=lambda profile: (not profile.runnable, profile.name))
     rows = []
     for profile in found:
-        checks = f"{len(profile.problems)} problems" if profile.problems else "ok"
+        count = len(profile.problems)
+        checks = f"{count} problem{'s' if count > 1 else ''}" if count else "needs data" if profile.absent else "ok"
         use = checks if profile.runnable or profile.problems else "base"
         hides = f" (hides {', '.join(profile.hides)})" if profile.hides else ""
         rows.append((profile.name, use, profile.source, profile.description + hides))
@@ -89,6 +92,17 @@ def plugins_table(catalog: Catalog) -> str:
         for plugin in catalog.plugins
     ]
     return table(rows, ("PLUGIN", "FROM", "STAGES"))
+
+
+def options(found: Sequence[OptionInfo]) -> str:
+    """`tuiftune plugins STAGE`: an option and what it does; its type and default below the name."""
+    lines = []
+    for option in found:
+        default = "required" if option.required else f"default {json.dumps(option.default, ensure_ascii=False)}"
+        if not option.required and option.default is None:
+            default = "left out by default"
+        lines += [one_line(f"{option.name}: {option.type}, {default}"), one_line(f"    {option.description}"), ""]
+    return "\n".join(lines).rstrip() or "no options"
 
 
 def effective_profile(profile: ResolvedProfile) -> str:

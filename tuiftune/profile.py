@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import Any
 
 from tuiftune import overrides as set_on_command_line
 from tuiftune.catalog import ResolvedProfile
-from tuiftune.check import Pipeline, PlannedStage, check, dotted, named_stages
+from tuiftune.check import LISTS, Pipeline, PlannedStage, check, dotted, named_stages
 from tuiftune.errors import Problem, ProfileError
-from tuiftune.paths import display, profile_folders
+from tuiftune.paths import display, profile_folders, resolve_path
 from tuiftune.plugins import Registry
 from tuiftune.toml_lines import KeyPath, key_lines, parse, read
 
@@ -73,7 +73,21 @@ def resolve(workspace: Path, name: str, registry: Registry, overrides: Sequence[
         notes=[] if problems else notes,
         plugins={planned.plugin: planned.plugin_version for planned in checked.stages},
         runnable=_runnable(draft.table),
+        absent=[] if problems else list(_absent(checked.stages, draft)),
     )
+
+
+def _absent(stages: Iterable[PlannedStage], draft: _Draft) -> Iterator[Problem]:
+    """Files that the profile names and that are not there (yet)."""
+    for planned in stages:
+        for option in planned.stage.required_files:
+            text = getattr(planned.stage.options, option, None)
+            path = resolve_path(text, draft.workspace) if isinstance(text, str) else None
+            if path is None or path.exists():
+                continue
+            file, line = draft.locate((planned.kind, option))
+            where = f"{planned.name if planned.kind in LISTS else planned.kind}.{option}"
+            yield Problem(f"{text}: no such file (looked for {path})", file, line, where, f"Set it: --set {where}=FILE")
 
 
 def build(effective: dict[str, Any], registry: Registry) -> Pipeline:

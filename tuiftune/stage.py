@@ -150,6 +150,9 @@ class Stage:
     version: ClassVar[str] = "1"
     """Raise it when the stage's output changes: cached results of the old version are not used again."""
 
+    required_files: ClassVar[tuple[str, ...]] = ()
+    """Options that name a file or folder which must be there: a run is not started before it is."""
+
     class Options(Options):
         """No options."""
 

@@ -49,6 +49,13 @@ def figure(value: float | None) -> str:
     return f"{value:.4g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
 
 
+def exact(value: float | None) -> str:
+    """Six significant digits, whole numbers in full: for figures that are compared."""
+    if value is None or not math.isfinite(value):
+        return figure(value)
+    return f"{value:,.0f}" if value == int(value) and abs(value) >= 1e6 else f"{value:.6g}"
+
+
 def count(value: float | None) -> str:
     """A whole number with thousands: `12,345`."""
     return "—" if value is None else f"{value:,.0f}" if math.isfinite(value) else str(value)

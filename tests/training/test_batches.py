@@ -12,8 +12,8 @@ from tuiftune.training.batches import (
     batches_by_length,
     check_fits,
     collate,
+    collate_step,
     column_sum,
-    real_tokens,
     row_lengths,
     token_rows,
 )
@@ -23,21 +23,25 @@ EOS = 2
 
 def test_padding_is_masked_by_position_and_an_eos_of_the_text_keeps_its_label():
     batch = collate([{"input_ids": [5, 6, EOS]}, {"input_ids": [7, EOS, 0, EOS, 9]}])
-    assert batch["labels"].tolist() == [[5, 6, EOS, IGNORED, IGNORED], [7, EOS, 0, EOS, 9]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
-    assert int(real_tokens(batch)) == 8
-
-
-def test_rows_of_one_length_need_no_attention_mask():
-    batch = collate([{"input_ids": [5, EOS]}, {"input_ids": [6, EOS]}])
-    assert set(batch) == {"input_ids", "labels"}
-    assert int(real_tokens(batch)) == 4
+    assert batch["targets"].tolist() == [[6, EOS, IGNORED, IGNORED], [EOS, 0, EOS, 9]]
+    assert batch["input_ids"][1].tolist() == [7, EOS, 0, EOS]
+    assert batch["input_ids"][0, :2].tolist() == [5, 6]
+    assert set(batch) == {"input_ids", "targets"}, "no real position sees padding on its right: no mask is needed"
 
 
 def test_a_token_whose_loss_mask_is_0_is_read_but_not_counted():
-    batch = collate([{"input_ids": np.array([5, 6, 7]), "loss_mask": np.array([0, 1, 1])}])
+    batch = collate([{"input_ids": np.array([5, 6, 7, 8]), "loss_mask": np.array([0, 1, 0, 1])}])
     assert batch["input_ids"].tolist() == [[5, 6, 7]]
-    assert batch["labels"].tolist() == [[IGNORED, 6, 7]]
+    assert batch["targets"].tolist() == [[6, IGNORED, 8]]
+
+
+def test_a_step_is_cut_by_a_budget_and_what_predicts_nothing_is_left_out():
+    rows = [{"input_ids": [1] * length} for length in (3, 9, 1, 5, 4)]
+    step = collate_step(rows, slots=8)
+    assert [tuple(batch["input_ids"].shape) for batch in step["micro_batches"]] == [(1, 8), (2, 4), (1, 2)]
+    assert int(step["tokens"]) == 22
+    (nothing,) = collate_step([{"input_ids": [EOS]}] * 2, slots=8)["micro_batches"]
+    assert nothing["targets"].eq(IGNORED).all(), "a step of nothing is still a step"
 
 
 def test_only_the_columns_of_training_are_read(tokenised):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import transformers
 
 from tuiftune.options import ModelOptions
 from tuiftune.stages.causal_lm import CausalLM
-from tuiftune.training.batches import collate, token_rows
+from tuiftune.training import loss
+from tuiftune.training.batches import collate_step, token_rows
+from tuiftune.training.loss import NextTokenLoss
 from tuiftune.training.model import load_model
 from tuiftune.training.trainer import Plan, StepResult, StepTrainer, _arguments, as_evaluated
 
@@ -57,15 +61,18 @@ def model(request, tiny_gpt2, workspace):
     return load_model(ModelOptions(name=name), workspace, torch.float32)
 
 
-@pytest.mark.parametrize(("batch_size", "grad_accum"), [(1, 7), (3, 3), (7, 1)])
+@pytest.mark.parametrize("slots", [1, 40, 2048])
+@pytest.mark.parametrize("chunk_bytes", [4 * 105 * 64, 2**27])
 def test_the_gradient_of_a_step_is_that_of_its_rows_one_at_a_time(
-    context_for, tokenised, model, batch_size, grad_accum
+    context_for, tokenised, model, slots, chunk_bytes, monkeypatch
 ):
+    """One row at a time, a few together, all at once; the logits in chunks of 64 positions and all at once."""
+    monkeypatch.setattr(loss, "CHUNK_BYTES", chunk_bytes)
     rows = some_rows(7)
     masks = [[1] * len(row) for row in rows[:-1]] + [[0] * (len(rows[-1]) - 1) + [1]]
     ctx = context_for("train", input=tokenised(rows, loss_mask=masks))
-    options = CausalLM.Options(batch_size=batch_size, grad_accum=grad_accum, epochs=1, grad_clip=0)
-    plan = Plan.of(options, len(rows))
+    options = CausalLM.Options(batch_size=7, grad_accum=1, batch_tokens=slots, epochs=1, grad_clip=0)
+    plan = Plan.of(options, np.array([len(row) for row in rows]))
     expected_loss, expected = one_row_at_a_time(model, rows, masks)
 
     kept, results = KeepGradients(), []
@@ -73,15 +80,16 @@ def test_the_gradient_of_a_step_is_that_of_its_rows_one_at_a_time(
         model=model,
         args=_arguments(options, ctx, plan, CPU, "fp32"),
         train_dataset=token_rows(ctx.input["train"]),
-        data_collator=collate,
+        data_collator=partial(collate_step, slots=plan.slots),
         callbacks=[kept],
     )
     trainer.on_step = lambda result: results.append((float(result.loss), float(result.grad_norm))) is not None
     trainer.train()
 
     assert len(kept.steps) == len(results) == plan.total_steps == 1
-    loss, norm = results[0]
-    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert trainer.loss.is_chunked
+    found, norm = results[0]
+    assert found == pytest.approx(expected_loss, rel=1e-5)
     assert norm == pytest.approx(float(torch.cat([g.flatten() for g in expected.values()]).norm()), rel=1e-4)
     for name, gradient in kept.steps[0].items():
         torch.testing.assert_close(
@@ -92,17 +100,18 @@ def test_the_gradient_of_a_step_is_that_of_its_rows_one_at_a_time(
 def test_a_step_boundary_comes_once_a_step_also_at_the_end_of_an_epoch(context_for, tokenised, model):
     ctx = context_for("train", input=tokenised(some_rows(10)))
     options = CausalLM.Options(batch_size=2, grad_accum=2, epochs=2)
+    plan = Plan.of(options, np.full(10, 30))
     seen: list[StepResult] = []
     trainer = StepTrainer(
         model=model,
-        args=_arguments(options, ctx, Plan.of(options, 10), CPU, "fp32"),
+        args=_arguments(options, ctx, plan, CPU, "fp32"),
         train_dataset=token_rows(ctx.input["train"]),
-        data_collator=collate,
+        data_collator=partial(collate_step, slots=60),
     )
     trainer.on_step = lambda result: seen.append(result) is not None
     trainer.train()
     assert [result.step for result in seen] == [1, 2, 3, 4, 5, 6]
-    assert [round(result.epoch, 3) for result in seen] == [0.4, 0.8, 1.0, 1.4, 1.8, 2.0]
+    assert [plan.epoch_of(result.step) for result in seen] == [0.4, 0.8, 1.0, 1.4, 1.8, 2.0]
     assert [result.learning_rate for result in seen] == pytest.approx([5e-5 * (6 - n) / 6 for n in range(6)])
 
 
@@ -126,17 +135,60 @@ def test_a_model_is_evaluated_as_it_is_without_the_autocast_of_training(model):
 
 
 def test_the_plan_counts_as_the_options_say():
-    def plan(rows: int, **options) -> Plan:
-        return Plan.of(CausalLM.Options(**options), rows)
+    def plan(rows: int, longest: int = 20, **options) -> Plan:
+        return Plan.of(CausalLM.Options(**options), np.array([longest] * rows))
 
-    assert plan(100, epochs=3.0) == Plan(samples_per_step=16, steps_per_epoch=7, total_steps=21, warmup_steps=0)
+    assert plan(100, epochs=3.0) == Plan(
+        samples=100, samples_per_step=16, steps_per_epoch=7, total_steps=21, warmup_steps=0, slots=2048
+    )
     assert plan(100, epochs=0.5).total_steps == 4
-    assert plan(100, max_steps=500, warmup_steps=0.1) == Plan(16, 7, 500, 50)
+    assert plan(100, max_steps=500, warmup_steps=0.1) == Plan(100, 16, 7, 500, 50, 2048)
     assert plan(100, warmup_steps=10.0).warmup_steps == 10
     assert plan(3).steps_per_epoch == 1
+    assert plan(3, longest=1024).slots == 4096
+    assert plan(3, longest=1024, batch_tokens=1024).slots == 1024
 
 
 def test_what_is_due_is_due_each_epoch_or_each_few_steps_and_at_the_end():
-    plan = Plan(samples_per_step=16, steps_per_epoch=4, total_steps=10, warmup_steps=0)
+    plan = Plan(samples=64, samples_per_step=16, steps_per_epoch=4, total_steps=10, warmup_steps=0, slots=2048)
     assert [step for step in range(1, 11) if plan.is_due(step, 0)] == [4, 8, 10]
     assert [step for step in range(1, 11) if plan.is_due(step, 3)] == [3, 6, 9, 10]
+
+
+CAPPED = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "head_dim": 8}
+HEADS = {
+    "gemma2 caps its logits": (transformers.Gemma2Config, {}),
+    "cohere scales its logits": (transformers.CohereConfig, {"logit_scale": 0.0625}),
+    "phi has a bias": (transformers.PhiConfig, {}),
+    "gpt2 ties its head to its embedding": (transformers.GPT2Config, {"n_embd": 16, "n_head": 2, "n_layer": 1}),
+}
+
+
+@pytest.mark.parametrize("case", HEADS)
+def test_the_loss_is_that_of_the_whole_logits_whatever_the_head(case):
+    config, values = HEADS[case]
+    shape = {} if "gpt2" in case else CAPPED | {"num_attention_heads": 2, "num_key_value_heads": 2}
+    if "phi" in case:
+        del shape["head_dim"]
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config(**(shape | {"vocab_size": 50} | values))).eval()
+    if "phi" in case:
+        torch.nn.init.normal_(model.lm_head.bias)
+    found = NextTokenLoss(model)
+    assert found.is_chunked == ("logits" not in case)
+    ids = torch.randint(0, 50, (3, 9))
+    batch = {"input_ids": ids[:, :-1], "targets": ids[:, 1:].clone()}
+    batch["targets"][0, 4:] = -100
+    logits = model(input_ids=ids[:, :-1]).logits
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten(), reduction="sum")
+    expected.backward()
+    gradients = {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+    model.zero_grad()
+    total = found.sum(model, batch)
+    total.backward()
+    assert float(total.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    for name, value in model.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(value.grad, gradients[name], rtol=1e-3, atol=1e-5)
+    with torch.no_grad():
+        assert found.exact_sum(model, batch) == pytest.approx(float(expected.detach()), rel=1e-5)

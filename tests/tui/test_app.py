@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,7 @@ async def test_enter_on_a_profile_starts_it_once_and_shows_the_run(
         started.append(make.running(30, profile=found.name).run)
         return started[-1]
 
-    monkeypatch.setattr(app_module, "resolve_profile", lambda _workspace, name: resolved(name))
+    monkeypatch.setattr(app_module, "resolve_profile", lambda _workspace, name, _overrides=(): resolved(name))
     monkeypatch.setattr(launch, "start", start)
     app = TuiftuneApp(make.workspace)
     async with app.run_test(size=SIZE) as pilot:
@@ -109,6 +111,33 @@ async def test_enter_on_a_profile_starts_it_once_and_shows_the_run(
 
 
 @pytest.mark.usefixtures("catalog")
+async def test_a_profile_for_any_file_asks_which_and_starts_with_it(
+    make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    absent = Problem("data/input.txt: no such file (looked for /x)", "p.toml", 3, "dataset.path", "Set it")
+
+    def resolve(_workspace: Path, name: str, overrides: Sequence[str] = ()) -> ResolvedProfile:
+        asked.append(list(overrides))
+        return dataclasses.replace(resolved(name), absent=[] if overrides else [absent])
+
+    monkeypatch.setattr(app_module, "resolve_profile", resolve)
+    monkeypatch.setattr(launch, "start", lambda *_found, **_more: make.running(30).run)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, "what quickstart does")
+        await pilot.press("enter")
+        await shown(pilot, "What is quickstart to be run on?", "data/input.txt: no such file")
+        await pilot.press("escape")
+        await shown(pilot, "what quickstart does")
+        await pilot.press("enter")
+        await shown(pilot, "What is quickstart to be run on?")
+        await pilot.press(*"my mails.txt", "enter")
+        await shown(pilot, "● running", "30/600 steps")
+    assert asked == [[], [], ['dataset.path="my mails.txt"']]
+
+
+@pytest.mark.usefixtures("catalog")
 async def test_every_problem_of_a_profile_is_shown_and_nothing_started(
     make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +145,9 @@ async def test_every_problem_of_a_profile_is_shown_and_nothing_started(
         Problem("not an option", "profiles/quickstart.toml", 7, "dataset.pth", "Did you mean 'path'?"),
         Problem("must be an integer", "profiles/quickstart.toml", 9, "train.epochs"),
     ]
-    monkeypatch.setattr(app_module, "resolve_profile", lambda _workspace, name: resolved(name, *problems))
+    monkeypatch.setattr(
+        app_module, "resolve_profile", lambda _workspace, name, _overrides=(): resolved(name, *problems)
+    )
     app = TuiftuneApp(make.workspace)
     async with app.run_test(size=SIZE) as pilot:
         await shown(pilot, "what quickstart does")
@@ -131,7 +162,9 @@ async def test_what_a_profile_allows_is_agreed_to_before_it_starts(
     make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note = "model.trust_remote_code is true: code of the model's author will run"
-    monkeypatch.setattr(app_module, "resolve_profile", lambda _workspace, name: resolved(name, notes=(note,)))
+    monkeypatch.setattr(
+        app_module, "resolve_profile", lambda _workspace, name, _overrides=(): resolved(name, notes=(note,))
+    )
     monkeypatch.setattr(launch, "start", lambda *_, **__: pytest.fail("started without a yes"))
     app = TuiftuneApp(make.workspace)
     async with app.run_test(size=SIZE) as pilot:
@@ -153,7 +186,7 @@ async def test_what_a_profile_allows_is_agreed_to_before_it_starts(
 async def test_what_fails_in_a_thread_is_shown_and_the_app_stays_up(
     make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
-    def fail(_workspace: Path, _name: str) -> None:
+    def fail(_workspace: Path, _name: str, _overrides: Sequence[str]) -> None:
         raise error
 
     monkeypatch.setattr(app_module, "resolve_profile", fail)

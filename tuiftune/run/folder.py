@@ -153,6 +153,11 @@ class Run:
     def worker_lock(self) -> Path:
         return self.path / "worker.lock"
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is one to go on from; whether it is whole is found out then."""
+        return any(self.checkpoints.glob("step-*/complete.json"))
+
     def origin(self) -> dict[str, Any]:
         """The content of origin.json; empty when it cannot be read."""
         try:

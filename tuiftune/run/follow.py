@@ -45,6 +45,8 @@ class Moment:
         if stage and stage.done is not None:
             total = f"/{stage.total:,}" if stage.total else ""
             parts.append(f"{stage.done:,}{total} {stage.unit}".strip())
+        if stage is None or stage.kind != "train":
+            return "  ".join(parts)
         if self.loss is not None:
             parts.append(f"loss {units.figure(self.loss)}")
         if self.perplexity is not None:
@@ -216,12 +218,30 @@ def ending(run: Run, state: State) -> str:
     if state.name == "finished" and not summary.made_up:
         lines += [
             f"  model          {_short(run.model)}",
+            *_written(run),
             "",
             f'Generate from it:  tuiftune generate {run.id} "Once upon a time"',
         ]
     elif state.name in ("stopped", "interrupted", "failed"):
-        lines += ["", f"Its log:  tuiftune logs {run.id}", f"Go on:    tuiftune resume {run.id}"]
+        lines += ["", f"Its log:  tuiftune logs {run.id}"]
+        if run.has_checkpoint or state.name != "failed":
+            lines += [f"Go on:    tuiftune resume {run.id}"]
+        else:
+            lines += [f"Mend it:  tuiftune run {summary.profile} --set KEY=VALUE, or in the profile; then another run"]
     return "\n".join(lines)
+
+
+def _written(run: Run) -> Iterator[str]:
+    """The first of the texts that the finished model wrote."""
+    reader = MetricsReader(run.metrics_file)
+    try:
+        sample = next((sample for sample in reader.samples() if sample.model == "final"), None)
+    except StoreError:
+        return
+    finally:
+        reader.close()
+    if sample is not None:
+        yield f"  {'it writes':<14} {one_line(sample.prompt + sample.text, 200)}"
 
 
 def _began(run: Run, state: State) -> float:
@@ -252,7 +272,7 @@ def _figures(summary: RunSummary) -> Iterator[str]:
                 )
     if summary.tokens_per_s is not None:
         yield f"  {'speed':<14} {units.count(summary.tokens_per_s)} tokens/s"
-    if summary.total_steps:
+    if summary.total_steps is not None:
         yield f"  {'steps':<14} {summary.step:,} of {summary.total_steps:,}"
 
 

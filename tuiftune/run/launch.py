@@ -35,12 +35,12 @@ SECRET = re.compile(r"(?:token|key|secret|password|passwd)$", re.IGNORECASE)
 def start(workspace: Path, resolved: ResolvedProfile, *, name: str | None, command: Sequence[str]) -> Run:
     """Make a run's folder and start its supervisor, which outlives this process. Returns once it is there.
 
-    Raises ProfileError where the profile has problems, TuiftuneError where it is only for others to extend,
-    WorkspaceError where no folder can be made,
-    RunFailed where the supervisor does not come up.
+    Raises ProfileError where the profile has problems or names files that are not there, TuiftuneError where it
+    is only for others to extend, WorkspaceError where no folder can be made, RunFailed where the supervisor does
+    not come up.
     """
-    if resolved.problems:
-        raise ProfileError(resolved.problems)
+    if resolved.problems or resolved.absent:
+        raise ProfileError(resolved.problems or resolved.absent)
     if not resolved.runnable:
         raise TuiftuneError(
             f"{resolved.name}: names no dataset or no trainer of its own; it is for others to extend. "

@@ -129,7 +129,7 @@ class Pipeline:
             view = self.views[index]
             if view.status == "running" and state.active:
                 view = dataclasses.replace(view, eta_s=self._eta(view, now))
-            elif view.status == "running" or (view.status == "failed" and state.name == "stopped"):
+            elif view.status == "running" or (view.status == "failed" and state.name in ("stopping", "stopped")):
                 view = dataclasses.replace(view, status=ended)
             views.append(view)
         return tuple(views)

@@ -12,6 +12,7 @@ from typing import Any
 from tuiftune import catalog
 from tuiftune.errors import ProfileError, RunFailed, RunNotFound, TuiftuneError
 from tuiftune.output import word
+from tuiftune.paths import resolve_path
 from tuiftune.run.checkpoints import newest_sealed
 from tuiftune.run.folder import Run, find_run
 from tuiftune.run.process import python
@@ -69,7 +70,7 @@ def model_folder(workspace: Path, reference: str) -> tuple[Run | None, Path]:
 
     Raises RunNotFound where there is neither, TuiftuneError where the run has no model.
     """
-    folder = Path(reference).expanduser()
+    folder = resolve_path(reference, Path.cwd())
     if (folder / "config.json").is_file():
         return None, folder
     try:

@@ -19,9 +19,13 @@ class CausalLM(tuiftune.Trainer):
         max_steps: int | None = Field(
             None, ge=1, description="optimizer steps in all, in place of epochs; data is repeated as needed"
         )
-        batch_size: int = Field(4, ge=1, description="samples that go through the model at once")
-        grad_accum: int = Field(
-            4, ge=1, description="batches whose gradients are added up; batch_size x grad_accum samples a step"
+        batch_size: int = Field(4, ge=1, description="batch_size x grad_accum are the samples of an optimizer step")
+        grad_accum: int = Field(4, ge=1, description="the other factor; how a step is cut up changes no figure")
+        batch_tokens: int | None = Field(
+            None,
+            ge=1,
+            description="tokens, padding included, that go through the model at once; changes memory and speed only. "
+            "When left out: as many as batch_size of the longest samples have, at least 2,048",
         )
         learning_rate: float = Field(5e-5, gt=0, description="AdamW's highest learning rate")
         weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay; biases and norms have none")

@@ -25,7 +25,7 @@ class Perplexity(tuiftune.Evaluator):
     def evaluate(self, ctx: tuiftune.Context, model: Any, tokenizer: Any, step: int) -> Mapping[str, float]:  # noqa: ARG002
         """`loss` (nats a token), `perplexity`, `tokens` (predicted ones) and, where the data tells the size of
         its texts, `bits_per_byte`. Raises RunStopped as soon as a stop is asked for."""
-        import torch
+        import numpy as np
 
         from tuiftune.training.batches import (
             batches_by_length,
@@ -35,7 +35,7 @@ class Perplexity(tuiftune.Evaluator):
             row_lengths,
             token_rows,
         )
-        from tuiftune.training.loss import counted_tokens, sum_nll_exact
+        from tuiftune.training.loss import NextTokenLoss, counted_tokens
 
         if ctx.input is None or "validation" not in ctx.input or len(ctx.input["validation"]) == 0:
             raise StageError(
@@ -45,17 +45,16 @@ class Perplexity(tuiftune.Evaluator):
         data = ctx.input["validation"]
         rows, lengths = token_rows(data), row_lengths(data)
         check_fits(model.config, {"validation": lengths})
+        loss = NextTokenLoss(model)
         nll, tokens, done = 0.0, 0, 0
-        with torch.no_grad():
-            for numbers in batches_by_length(lengths, self.options.batch_tokens):
-                if ctx.stopping:
-                    raise RunStopped(step)
-                batch = {name: value.to(model.device) for name, value in collate([rows[i] for i in numbers]).items()}
-                labels = batch.pop("labels")
-                tokens += int(counted_tokens(labels))
-                nll += sum_nll_exact(model(**batch, use_cache=False).logits, labels)
-                done += len(numbers)
-                ctx.progress(done, len(rows), "samples")
+        for numbers in batches_by_length(np.maximum(lengths - 1, 0), self.options.batch_tokens):
+            if ctx.stopping:
+                raise RunStopped(step)
+            batch = {name: value.to(model.device) for name, value in collate([rows[i] for i in numbers]).items()}
+            tokens += int(counted_tokens(batch["targets"]))
+            nll += loss.exact_sum(model, batch)
+            done += len(numbers)
+            ctx.progress(done, len(rows), "samples")
         if tokens == 0:
             raise StageError("no sample of the validation split has two tokens, so there is nothing to predict")
         figures = {"loss": nll / tokens, "perplexity": _exp(nll / tokens), "tokens": float(tokens)}

@@ -32,6 +32,7 @@ class Table(tuiftune.DatasetLoader):
     """Rows of a CSV, TSV, JSON Lines or Parquet file: a column, or a template over columns."""
 
     name = "table"
+    required_files = ("path",)
 
     class Options(tuiftune.Options):
         path: str = tuiftune.Field(description="the file; its ending says what it is")

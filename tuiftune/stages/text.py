@@ -16,6 +16,7 @@ class Text(tuiftune.DatasetLoader):
     """A text file, or a folder of .txt files: a line, a paragraph or a whole file a document."""
 
     name = "text"
+    required_files = ("path",)
 
     class Options(tuiftune.Options):
         path: str = tuiftune.Field(

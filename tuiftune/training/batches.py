@@ -39,32 +39,34 @@ def token_rows(dataset: Dataset) -> Dataset:
 
 
 def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-    """A micro-batch: `input_ids` and `labels`, both [rows, longest row], padded on the right.
+    """A micro-batch: `input_ids` and `targets`, what each position predicts, both [rows, longest row - 1].
 
-    `attention_mask` of the same shape comes with them only where there is padding.
+    Short rows are padded on the right, where no real position sees it, so there is no attention mask. The last
+    token of a row predicts nothing and is not fed.
     """
-    lengths = [len(row["input_ids"]) for row in rows]
-    shape = (len(rows), max(lengths))
-    input_ids = torch.full(shape, PADDING_ID, dtype=torch.long)
-    labels = torch.full(shape, IGNORED, dtype=torch.long)
-    for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+    width = max(1, max(len(row["input_ids"]) for row in rows) - 1)
+    input_ids = torch.full((len(rows), width), PADDING_ID, dtype=torch.long)
+    targets = torch.full((len(rows), width), IGNORED, dtype=torch.long)
+    for index, row in enumerate(rows):
         tokens = torch.from_numpy(np.array(row["input_ids"], dtype=np.int64))
-        input_ids[index, :length] = tokens
-        labels[index, :length] = tokens
+        fed = min(width, len(tokens))
+        input_ids[index, :fed] = tokens[:fed]
+        targets[index, : len(tokens) - 1] = tokens[1:]
         if row.get("loss_mask") is not None:
             counted = torch.from_numpy(np.array(row["loss_mask"], dtype=np.bool_))
-            labels[index, :length][~counted] = IGNORED
-    batch = {"input_ids": input_ids, "labels": labels}
-    if min(lengths) < shape[1]:
-        batch["attention_mask"] = (torch.arange(shape[1]) < torch.tensor(lengths)[:, None]).long()
-    return batch
+            targets[index, : len(tokens) - 1][~counted[1:]] = IGNORED
+    return {"input_ids": input_ids, "targets": targets}
 
 
-def real_tokens(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """How many tokens of a micro-batch are not padding; a scalar on the batch's device."""
-    if "attention_mask" in batch:
-        return batch["attention_mask"].sum()
-    return torch.tensor(batch["input_ids"].numel(), device=batch["input_ids"].device)
+def collate_step(rows: Sequence[Mapping[str, Any]], slots: int) -> dict[str, Any]:
+    """An optimizer step: its `micro_batches`, each of at most `slots` padded tokens, and the number of its
+    `tokens` that are not padding."""
+    lengths = np.array([len(row["input_ids"]) for row in rows], dtype=np.int64)
+    numbers = batches_by_length(np.maximum(lengths - 1, 0), slots)
+    return {
+        "micro_batches": [collate([rows[number] for number in batch]) for batch in numbers],
+        "tokens": torch.tensor(int(lengths.sum())),
+    }
 
 
 def row_lengths(dataset: Dataset) -> IntArray:
@@ -97,11 +99,14 @@ def check_fits(config: Any, splits: Mapping[str, IntArray]) -> None:
 
 
 def batches_by_length(lengths: IntArray, slots: int) -> list[list[int]]:
-    """Row numbers in batches of at most `slots` padded tokens each (or one row), longest rows first:
-    a batch that does not fit the memory is met at once."""
+    """Row numbers in batches of at most `slots` padded tokens each (or one row), longest rows first: a batch that
+    does not fit the memory is met at once. Rows that predict nothing (length 0) are left out, unless there
+    are no others."""
     batches: list[list[int]] = []
     current: list[int] = []
     for index in np.argsort(-lengths, kind="stable").tolist():
+        if lengths[index] < 1 and (current or batches):
+            break
         longest = int(lengths[current[0]]) if current else int(lengths[index])
         if current and longest * (len(current) + 1) > slots:
             batches.append(current)

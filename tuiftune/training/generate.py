@@ -53,8 +53,7 @@ def generate(folder: Path, prompt: str, sampling: Sampling, seed: int | None, as
         text = continue_text(model, tokenizer, ids, sampling)
         print(json.dumps({"prompt": prompt, "text": text}, ensure_ascii=False))
         return
-    streamer = Streamer(tokenizer, ids, _print)
-    _print(prompt)
+    streamer = Streamer(tokenizer, ids, _print, prompt)
     continue_text(model, tokenizer, ids, sampling, streamer)
 
 
@@ -66,15 +65,16 @@ def _print(text: str) -> None:
 class Streamer:
     """Shows each token's text as soon as it is whole characters; transformers calls put and end."""
 
-    def __init__(self, tokenizer: Any, ids: list[int], show: Callable[[str], None]) -> None:
-        self._tokenizer, self._ids, self._show = tokenizer, ids, show
+    def __init__(self, tokenizer: Any, ids: list[int], show: Callable[[str], None], prompt: str = "") -> None:
+        self._tokenizer, self._ids, self._show, self._prompt = tokenizer, ids, show, prompt
         self._new: list[int] = []
         self._shown = 0
         self._prompt_came = False
 
     def put(self, value: Any) -> None:
-        if not self._prompt_came:  # the first call is the prompt
+        if not self._prompt_came:  # the first call is the prompt, once it is known to fit
             self._prompt_came = True
+            self._show(self._prompt)
             return
         self._new += value.tolist()
         self._advance(last=False)

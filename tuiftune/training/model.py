@@ -109,7 +109,7 @@ def load_folder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenize
 
     from tuiftune.training.precision import choose_device
 
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     if not (folder / "config.json").is_file():
         raise StageError(f"{folder}: no finished model is there (no config.json). Is the run still training?")
     options = ModelOptions(name=str(folder))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,9 @@ from transformers.trainer_callback import PrinterCallback
 
 from tuiftune.errors import RunStopped, StageError
 from tuiftune.run.checkpoints import discard_after, publish, rotate, step_folder, step_of
-from tuiftune.training.batches import check_fits, collate, real_tokens, row_lengths, token_rows
+from tuiftune.training.batches import check_fits, collate_step, row_lengths, token_rows
 from tuiftune.training.evaluations import Evaluations
-from tuiftune.training.loss import counted_tokens, sum_nll
+from tuiftune.training.loss import NextTokenLoss, counted_tokens
 from tuiftune.training.model import load_model, load_tokenizer, save_folder
 from tuiftune.training.precision import choose_device, choose_precision, device_name
 from tuiftune.training.randomness import kept_rng
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from tuiftune.stage import Context
     from tuiftune.stages.causal_lm import CausalLM
+    from tuiftune.training.batches import IntArray
 
 
 def train(options: CausalLM.Options, ctx: Context) -> Path:
@@ -40,7 +42,7 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
     device = choose_device()
     precision = choose_precision(options.precision, device)
     data = _train_rows(ctx)
-    plan = Plan.of(options, len(data))
+    plan = Plan.of(options, row_lengths(data))
 
     transformers.set_seed(ctx.seed)
     tokenizer = load_tokenizer(ctx.model, ctx.workspace)
@@ -52,8 +54,10 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
         model=model,
         args=_arguments(options, ctx, plan, device, precision),
         train_dataset=data,
-        data_collator=collate,
+        data_collator=partial(collate_step, slots=plan.slots),
     )
+    if not trainer.loss.is_chunked:
+        ctx.log("this model's logits are more than a linear layer's output: they are computed at every position")
     trainer.remove_callback(PrinterCallback)  # it prints a train_loss that leaves out all before a resume
     run = TrainingRun(ctx, options, plan, trainer, tokenizer)
     run.begin()
@@ -64,27 +68,42 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
     return run.finish()
 
 
+SLOTS = 2048
+"""Smaller micro-batches leave a device idle."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How many steps there are and where the epochs end."""
 
+    samples: int
+    """Of an epoch."""
     samples_per_step: int
     steps_per_epoch: int
     total_steps: int
     warmup_steps: int
+    slots: int
+    """Padded tokens that go through the model at once."""
 
     @classmethod
-    def of(cls, options: CausalLM.Options, rows: int) -> Plan:
-        micro_batches = math.ceil(rows / options.batch_size)
-        steps_per_epoch = math.ceil(micro_batches / options.grad_accum)
+    def of(cls, options: CausalLM.Options, lengths: IntArray) -> Plan:
+        """Of rows with so many tokens each."""
+        steps_per_epoch = math.ceil(len(lengths) / (options.batch_size * options.grad_accum))
         total = options.max_steps or math.ceil(options.epochs * steps_per_epoch)
         warmup = options.warmup_steps
         return cls(
+            samples=len(lengths),
             samples_per_step=options.batch_size * options.grad_accum,
             steps_per_epoch=steps_per_epoch,
             total_steps=total,
             warmup_steps=int(warmup) if warmup >= 1 else math.ceil(warmup * total),
+            slots=options.batch_tokens or max(SLOTS, options.batch_size * int(lengths.max())),
         )
+
+    def epoch_of(self, step: int) -> float:
+        """Passes over the data up to a step; the last step of an epoch may be short."""
+        whole, more = divmod(step, self.steps_per_epoch)
+        return whole + more * self.samples_per_step / self.samples
 
     def is_due(self, step: int, every: int) -> bool:
         """Whether what happens `every` steps (0: each epoch) happens now; at the very end it always does."""
@@ -117,7 +136,7 @@ def _say_facts(
     tokens = {f"{split}_tokens": int(found.sum()) for split, found in lengths.items()}
     ctx.fact(
         total_steps=plan.total_steps,
-        epochs=plan.total_steps / plan.steps_per_epoch,
+        epochs=plan.epoch_of(plan.total_steps),
         samples_per_step=plan.samples_per_step,
         device=device.type,
         device_name=device_name(device),
@@ -128,8 +147,8 @@ def _say_facts(
     ctx.log(
         f"{model.num_parameters():,} parameters on {device_name(device)} in {precision}; "
         f"{len(data):,} samples of {tokens['train_tokens']:,} tokens; {options.batch_size} x {options.grad_accum} = "
-        f"{plan.samples_per_step} samples a step, {plan.steps_per_epoch:,} steps an epoch, "
-        f"{plan.total_steps:,} steps in all"
+        f"{plan.samples_per_step} samples a step, at most {plan.slots:,} tokens at once; "
+        f"{plan.steps_per_epoch:,} steps an epoch, {plan.total_steps:,} in all"
     )
     if plan.warmup_steps >= plan.total_steps:
         ctx.log(
@@ -148,8 +167,8 @@ def _arguments(
     arguments = transformers.TrainingArguments(
         output_dir=str(_aside(ctx)),
         max_steps=plan.total_steps,
-        per_device_train_batch_size=options.batch_size,
-        gradient_accumulation_steps=options.grad_accum,
+        per_device_train_batch_size=plan.samples_per_step,  # cut up in training_step
+        gradient_accumulation_steps=1,
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
         lr_scheduler_type=SCHEDULES[options.schedule],
@@ -187,7 +206,6 @@ class StepResult:
     """What one optimizer step was."""
 
     step: int
-    epoch: float
     loss: torch.Tensor
     """A scalar on the device; its mean is over all counted tokens of the step."""
     grad_norm: torch.Tensor | float
@@ -199,7 +217,6 @@ class StepResult:
 class StepTrainer(transformers.Trainer):  # type: ignore[misc]
     """The Trainer's loop, with the loss of the whole step and a call at every step boundary."""
 
-    loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole step, not of a micro-batch
     on_step: Callable[[StepResult], bool]
     """Called once after each optimizer step; True ends the training."""
 
@@ -207,6 +224,8 @@ class StepTrainer(transformers.Trainer):  # type: ignore[misc]
         super().__init__(**arguments)
         self.real_tokens = torch.zeros((), dtype=torch.long, device=self.args.device)
         """Tokens that are not padding, since they were last set to 0."""
+        self.loss = NextTokenLoss(self.model)
+        self._dtype = torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else torch.float32
         self.first_batch_at: float | None = None
         self.last_step = 0
         """The last step that on_step was called for."""
@@ -216,27 +235,39 @@ class StepTrainer(transformers.Trainer):  # type: ignore[misc]
             self.first_batch_at = time.perf_counter()
         return super().get_batch_samples(*arguments, **named)
 
-    def _get_num_items_in_batch(
-        self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device
-    ) -> torch.Tensor:
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
+        """Counted tokens of the step."""
         counted = torch.zeros((), dtype=torch.long, device=device)
-        for batch in batch_samples:
-            self.real_tokens += real_tokens(batch).to(device)
-            counted += counted_tokens(batch["labels"]).to(device)
+        for step in batch_samples:
+            self.real_tokens += step["tokens"].to(device)
+            for batch in step["micro_batches"]:
+                counted += counted_tokens(batch["targets"]).to(device)
         return counted
 
-    def compute_loss(
+    def training_step(
         self,
         model: torch.nn.Module,
-        inputs: Mapping[str, torch.Tensor],
-        return_outputs: bool = False,
+        inputs: dict[str, Any],
         num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
-        """This micro-batch's share of the step's loss: its summed NLL over the counted tokens of the step."""
-        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
-        counted = torch.as_tensor(1 if num_items_in_batch is None else num_items_in_batch)
-        loss = sum_nll(outputs.logits, inputs["labels"]) / counted.clamp(min=1)
-        return (loss, outputs) if return_outputs else loss
+    ) -> torch.Tensor:
+        """Forward and backward of each micro-batch; the loss of the step is the mean over its counted tokens, so
+        it does not depend on how it is cut."""
+        model.train()
+        counted = torch.as_tensor(num_items_in_batch if num_items_in_batch is not None else 1).clamp(min=1)
+        total = torch.zeros((), device=self.args.device)
+        batches = inputs["micro_batches"]
+        for number, batch in enumerate(batches, start=1):
+            batch = self._prepare_inputs(batch)
+            last = number == len(batches)
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                share = self.loss.sum(model, batch, self._dtype) / counted
+                self.accelerator.backward(share)
+            total += share.detach()
+        return total
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002
+        """Not counted here."""
+        return 0
 
     def _maybe_log_save_evaluate(
         self,
@@ -253,10 +284,21 @@ class StepTrainer(transformers.Trainer):  # type: ignore[misc]
         if self.state.global_step == self.last_step:
             return
         self.last_step = self.state.global_step
-        result = StepResult(self.last_step, float(self.state.epoch or 0), tr_loss, grad_norm, learning_rate or 0.0)
+        result = StepResult(self.last_step, tr_loss, grad_norm, learning_rate or 0.0)
         if self.on_step(result):
             self.control.should_training_stop = True
         tr_loss.zero_()  # `-=`, as the Trainer does, would keep a NaN for ever
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """A tied weight is written once and so is never missing; anything else would be made up in silence."""
+        weights = dict(self.model.named_parameters(remove_duplicate=False))
+        there = {id(weight) for name, weight in weights.items() if name not in load_result.missing_keys}
+        missing = [name for name in load_result.missing_keys if name in weights and id(weights[name]) not in there]
+        if missing or load_result.unexpected_keys:
+            raise StageError(
+                f"the checkpoint is not of this model: {len(missing)} of its weights are not in it, and "
+                f"{len(load_result.unexpected_keys)} others are. Was model.name changed? Start another run"
+            )
 
     def write_checkpoint(self) -> Path:
         """Everything needed to go on, in a folder aside; not sealed yet."""
@@ -380,7 +422,7 @@ class TrainingRun:
             tokens_per_s=tokens / seconds,
             tokens=tokens,
             seconds=seconds,
-            epoch=result.epoch,
+            epoch=self.plan.epoch_of(result.step),
         )
         self.trainer.real_tokens.zero_()
         self._busy_s = 0.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from tuiftune.tui.messages import (
     RunStarted,
 )
 from tuiftune.tui.palette import KeyedCommands
+from tuiftune.tui.screens.ask import AskScreen
 from tuiftune.tui.screens.confirm import ConfirmScreen
 from tuiftune.tui.screens.help import HelpScreen
 from tuiftune.tui.screens.problems import ProblemsScreen
@@ -200,9 +203,9 @@ class TuiftuneApp(App[None]):
         self._resolve(message.name)
 
     @work(thread=True, exit_on_error=False)
-    def _resolve(self, name: str) -> None:
+    def _resolve(self, name: str, overrides: Sequence[str] = ()) -> None:
         try:
-            self.post_message(ProfileResolved(resolve_profile(self._workspace, name)))
+            self.post_message(ProfileResolved(resolve_profile(self._workspace, name, overrides), overrides))
         except TuiftuneError as error:
             self.post_message(ActionFailed(f"{name} cannot be started", str(error).splitlines()))
 
@@ -212,10 +215,26 @@ class TuiftuneApp(App[None]):
             self.post_message(
                 ActionFailed(f"{resolved.name} cannot be started", [str(problem) for problem in resolved.problems])
             )
+        elif resolved.absent:
+            self._ask_for_file(message)
         elif resolved.notes:
             self._ask_about_notes(resolved)
         else:
             self._launch(resolved)
+
+    def _ask_for_file(self, message: ProfileResolved) -> None:
+        """A profile such as gpt2-text is for any file: which one is asked, and the profile checked again with it."""
+        name, absent = message.resolved.name, message.resolved.absent[0]
+
+        def answered(file: str | None) -> None:
+            if file is None:
+                self._starting = False
+            else:
+                self._resolve(name, [*message.overrides, f"{absent.where}={json.dumps(file)}"])
+
+        lines = [f"{absent.where}: {absent.what}", f"Another file, from {Path.cwd()} or whole:"]
+        self.clear_notifications()
+        self.push_screen(AskScreen(f"What is {name} to be run on?", lines, "FILE"), answered)
 
     def _ask_about_notes(self, resolved: ResolvedProfile) -> None:
         """What is allowed and worth a look, such as code from a hub, is agreed to first."""
@@ -281,6 +300,7 @@ class TuiftuneApp(App[None]):
     def on_action_failed(self, message: ActionFailed) -> None:
         """Every reason, in a window of its own that waits to be read."""
         self._starting = False
+        self.clear_notifications()  # that it is being started
         self.push_screen(ProblemsScreen(message.title, message.lines))
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:

@@ -135,6 +135,7 @@ class ProfileResolved(Message):
     """A profile was checked and may be started."""
 
     resolved: ResolvedProfile
+    overrides: Sequence[str] = ()
 
 
 @dataclass

@@ -69,7 +69,8 @@ class PipelinePane(Rows):
     def _progress(self, view: RunView, width: int) -> Row:
         running = next((stage for stage in view.stages if stage.status == "running"), None)
         if running is None:
-            return [("the worker is starting: it loads plugins and reads the profile", "muted")]
+            words = "the worker is starting: it loads plugins and reads the profile"
+            return [("the worker is ending" if view.state.name == "stopping" else words, "muted")]
         return joined([*_far(running, width), *_figures(view, running)], width)
 
 
@@ -183,4 +184,7 @@ def _what_next(view: RunView, width: int) -> list[Row]:
         ]
     if view.state.name == "finished":
         return [[("this trainer leaves no model", "muted")]]
+    if view.state.name == "failed" and not view.run.has_checkpoint:
+        words = "nothing was trained yet: mend what it says, then start another run (r tries this one again)"
+        return [[(fit(words, width), "muted")]]
     return [[("r", "accent"), (" resumes it from its last checkpoint", "muted")]]

@@ -55,7 +55,12 @@ class Window(ModalScreen[Answer]):
             yield Static(Content(self._heading), id="window-title")
             with VerticalScroll(id="window-scroll"):
                 yield Static(self._body, id="window-body")
+            yield from self.below()
             yield Static(keys_line(self._keys), id="window-keys")
+
+    def below(self) -> ComposeResult:
+        """What a window has between its text and its keys."""
+        yield from ()
 
     def on_resize(self, event: events.Resize) -> None:
         self.query_one("#window-scroll").styles.max_height = max(1, event.size.height - self.AROUND)

@@ -104,6 +104,8 @@ def _checks(profile: ProfileInfo, active: bool) -> Iterator[Content]:
     yield Content.assemble(found, ("   ", ""), what_to_press(profile, active))
     for problem in profile.problems:
         yield Content(problem_line(problem))
+    for problem in profile.absent:
+        yield Content(one_line(f"{problem.where}: {problem.what.partition(' (')[0]}"))
 
 
 def problem_line(problem: Problem) -> str:
@@ -137,6 +139,8 @@ def what_to_press(profile: ProfileInfo, active: bool) -> Content:
         return Content.styled(f'not run by itself: others build on it with extends = "{name}"', MUTED)
     if profile.problems:
         return Content.assemble(("enter", "bold $text-accent"), (" checks it again", MUTED))
+    if profile.absent:
+        return Content.assemble(("enter", "bold $text-accent"), (" asks for its file and runs it", MUTED))
     words = " starts another run, tab goes to the active one" if active else " runs it"
     return Content.assemble(("enter", "bold $text-accent"), (words, MUTED))
 
