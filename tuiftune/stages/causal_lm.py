@@ -25,7 +25,7 @@ class CausalLM(tuiftune.Trainer):
             None,
             ge=1,
             description="tokens, padding included, that go through the model at once; changes memory and speed only. "
-            "When left out: as many as batch_size of the longest samples have, at least 2,048",
+            "When left out: 1,024 on a CPU; on a GPU what batch_size of the longest samples take, at least 2,048",
         )
         learning_rate: float = Field(5e-5, gt=0, description="AdamW's highest learning rate")
         weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay; biases and norms have none")

@@ -42,7 +42,7 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
     device = choose_device()
     precision = choose_precision(options.precision, device)
     data = _train_rows(ctx)
-    plan = Plan.of(options, row_lengths(data))
+    plan = Plan.of(options, row_lengths(data), device)
 
     transformers.set_seed(ctx.seed)
     tokenizer = load_tokenizer(ctx.model, ctx.workspace)
@@ -68,8 +68,10 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
     return run.finish()
 
 
-SLOTS = 2048
-"""Smaller micro-batches leave a device idle."""
+CPU_SLOTS = 1024
+"""Tokens at once. Measured on 2 cores: 2,048 are no faster and take 200 MB more, 512 are 10% slower."""
+GPU_SLOTS = 2048
+"""Fewer leave a GPU idle."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ class Plan:
     """Padded tokens that go through the model at once."""
 
     @classmethod
-    def of(cls, options: CausalLM.Options, lengths: IntArray) -> Plan:
+    def of(cls, options: CausalLM.Options, lengths: IntArray, device: torch.device) -> Plan:
         """Of rows with so many tokens each."""
+        slots = CPU_SLOTS if device.type == "cpu" else max(GPU_SLOTS, options.batch_size * int(lengths.max()))
         steps_per_epoch = math.ceil(len(lengths) / (options.batch_size * options.grad_accum))
         total = options.max_steps or math.ceil(options.epochs * steps_per_epoch)
         warmup = options.warmup_steps
@@ -97,7 +100,7 @@ class Plan:
             steps_per_epoch=steps_per_epoch,
             total_steps=total,
             warmup_steps=int(warmup) if warmup >= 1 else math.ceil(warmup * total),
-            slots=options.batch_tokens or max(SLOTS, options.batch_size * int(lengths.max())),
+            slots=options.batch_tokens or slots,
         )
 
     def epoch_of(self, step: int) -> float:
@@ -253,14 +256,15 @@ class StepTrainer(transformers.Trainer):  # type: ignore[misc]
         """Forward and backward of each micro-batch; the loss of the step is the mean over its counted tokens, so
         it does not depend on how it is cut."""
         model.train()
-        counted = torch.as_tensor(num_items_in_batch if num_items_in_batch is not None else 1).clamp(min=1)
+        counted = torch.as_tensor(1 if num_items_in_batch is None else num_items_in_batch, device=self.args.device)
+        scale = counted.clamp(min=1).float().reciprocal()
         total = torch.zeros((), device=self.args.device)
         batches = inputs["micro_batches"]
         for number, batch in enumerate(batches, start=1):
             batch = self._prepare_inputs(batch)
             last = number == len(batches)
             with nullcontext() if last else self.accelerator.no_sync(model):
-                share = self.loss.sum(model, batch, self._dtype) / counted
+                share = self.loss.sum(model, batch, scale, self._dtype)
                 self.accelerator.backward(share)
             total += share.detach()
         return total
