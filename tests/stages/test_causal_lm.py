@@ -24,6 +24,7 @@ from tuiftune.stages.causal_lm import CausalLM
 from tuiftune.stages.perplexity import Perplexity
 from tuiftune.stages.samples import Samples
 from tuiftune.training import precision
+from tuiftune.training.trainer import TrainingRun
 
 EOS = 2
 QUICK = {"batch_size": 2, "grad_accum": 2, "epochs": 2.0, "learning_rate": 1e-3}
@@ -295,6 +296,32 @@ def test_a_loss_that_is_no_number_is_shown_as_such(new_run, tiny_gpt2):
     train(ctx, max_steps=2)
     assert all(math.isnan(loss) for loss in ctx.recorder.series("train/loss").values())
     assert all(math.isnan(loss) for loss in ctx.recorder.series("eval/loss").values())
+
+
+def test_a_loss_that_stays_no_number_ends_the_run_with_the_last_good_checkpoint_kept(new_run):
+    ctx = new_run(keep_checkpoints=1)
+    write_event = ctx.recorder.event
+
+    def spoil(kind: str, data: Any) -> None:
+        write_event(kind, data)
+        if (kind, data.get("step")) == ("checkpoint", 4):  # the weights, once they are safe
+            with torch.no_grad():
+                spoilt[0].trainer.model.transformer.ln_f.weight.fill_(math.nan)
+
+    spoilt: list[TrainingRun] = []
+    begin = TrainingRun.begin
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingRun, "begin", lambda run: (spoilt.append(run), begin(run))[1])
+        ctx.recorder.event = spoil
+        with pytest.raises(StageError) as said:
+            train(ctx, nan_steps=3, save_every=2)
+    assert str(said.value).startswith(
+        "the loss has been no number for 3 steps, since step 5. The last checkpoint from before is step-000004."
+    )
+    losses = ctx.recorder.series("train/loss")
+    assert [step for step, loss in losses.items() if math.isnan(loss)] == [5, 6, 7]
+    assert [folder.name for folder in step_folders(ctx.checkpoints)] == ["step-000004"]
+    assert "step 5: the loss is nan, the gradient's norm nan" in ctx.recorder.lines
 
 
 def test_the_finished_model_loads_with_plain_transformers(new_run):

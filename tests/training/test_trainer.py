@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,10 +12,12 @@ import transformers
 from tuiftune.options import ModelOptions
 from tuiftune.stages.causal_lm import CausalLM
 from tuiftune.training import loss
-from tuiftune.training.batches import collate_step, token_rows
+from tuiftune.training.batches import token_rows
 from tuiftune.training.loss import NextTokenLoss
 from tuiftune.training.model import load_model
-from tuiftune.training.trainer import Plan, StepResult, StepTrainer, _arguments, as_evaluated
+from tuiftune.training.plan import Plan
+from tuiftune.training.steps import StepResult, StepTrainer, arguments_of
+from tuiftune.training.trainer import as_evaluated
 
 EOS = 2
 CPU = torch.device("cpu")
@@ -77,10 +78,10 @@ def test_the_gradient_of_a_step_is_that_of_its_rows_one_at_a_time(
 
     kept, results = KeepGradients(), []
     trainer = StepTrainer(
-        model=model,
-        args=_arguments(options, ctx, plan, CPU, "fp32"),
-        train_dataset=token_rows(ctx.input["train"]),
-        data_collator=partial(collate_step, slots=plan.slots),
+        model,
+        arguments_of(options, ctx, plan, CPU, "fp32"),
+        token_rows(ctx.input["train"]),
+        plan.slots,
         callbacks=[kept],
     )
     trainer.on_step = lambda result: results.append((float(result.loss), float(result.grad_norm))) is not None
@@ -103,10 +104,7 @@ def test_a_step_boundary_comes_once_a_step_also_at_the_end_of_an_epoch(context_f
     plan = Plan.of(options, np.full(10, 30), CPU)
     seen: list[StepResult] = []
     trainer = StepTrainer(
-        model=model,
-        args=_arguments(options, ctx, plan, CPU, "fp32"),
-        train_dataset=token_rows(ctx.input["train"]),
-        data_collator=partial(collate_step, slots=60),
+        model, arguments_of(options, ctx, plan, CPU, "fp32"), token_rows(ctx.input["train"]), slots=60
     )
     trainer.on_step = lambda result: seen.append(result) is not None
     trainer.train()

@@ -48,6 +48,11 @@ class CausalLM(tuiftune.Trainer):
         log_every: int = Field(
             1, ge=1, description="steps between figures; each is that of its step, not a mean over several"
         )
+        nan_steps: int = Field(
+            20,
+            ge=0,
+            description="end the run after so many recorded steps in a row whose loss is no finite number; 0 for never",
+        )
         early_stopping: int = Field(
             0,
             ge=0,

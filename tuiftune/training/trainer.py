@@ -1,29 +1,27 @@
-"""Fine-tune a causal language model on `transformers.Trainer`; read it top to bottom."""
+"""Fine-tune a causal language model: read it top to bottom."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import transformers
-from transformers.trainer_callback import PrinterCallback
 
 from tuiftune.errors import RunStopped, StageError
-from tuiftune.run.checkpoints import discard_after, publish, rotate, step_folder, step_of
-from tuiftune.training.batches import check_fits, collate_step, row_lengths, token_rows
+from tuiftune.run.checkpoints import discard_after, publish, rotate, step_folder, step_folders, step_of
+from tuiftune.training.batches import check_fits, row_lengths, token_rows
 from tuiftune.training.evaluations import Evaluations
-from tuiftune.training.loss import NextTokenLoss, counted_tokens
 from tuiftune.training.model import load_model, load_tokenizer, save_folder
+from tuiftune.training.plan import Plan
 from tuiftune.training.precision import choose_device, choose_precision, device_name
 from tuiftune.training.randomness import kept_rng
+from tuiftune.training.steps import StepResult, StepTrainer, arguments_of, unsealed_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
     from tuiftune.stage import Context
     from tuiftune.stages.causal_lm import CausalLM
-    from tuiftune.training.batches import IntArray
 
 
 def train(options: CausalLM.Options, ctx: Context) -> Path:
@@ -50,15 +47,9 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
     model = load_model(ctx.model, ctx.workspace, torch.float32)
     _say_facts(ctx, options, plan, model, device, precision, data)
 
-    trainer = StepTrainer(
-        model=model,
-        args=_arguments(options, ctx, plan, device, precision),
-        train_dataset=data,
-        data_collator=partial(collate_step, slots=plan.slots),
-    )
+    trainer = StepTrainer(model, arguments_of(options, ctx, plan, device, precision), data, plan.slots)
     if not trainer.loss.is_chunked:
         ctx.log("this model's logits are more than a linear layer's output: they are computed at every position")
-    trainer.remove_callback(PrinterCallback)  # it prints a train_loss that leaves out all before a resume
     run = TrainingRun(ctx, options, plan, trainer, tokenizer)
     run.begin()
     if run.step < plan.total_steps and not run.ended_early:
@@ -66,51 +57,6 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
     if run.stopped:
         raise RunStopped(run.step)
     return run.finish()
-
-
-CPU_SLOTS = 1024
-"""Tokens at once. Measured on 2 cores: 2,048 are no faster and take 200 MB more, 512 are 10% slower."""
-GPU_SLOTS = 2048
-"""Fewer leave a GPU idle."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many steps there are and where the epochs end."""
-
-    samples: int
-    """Of an epoch."""
-    samples_per_step: int
-    steps_per_epoch: int
-    total_steps: int
-    warmup_steps: int
-    slots: int
-    """Padded tokens that go through the model at once."""
-
-    @classmethod
-    def of(cls, options: CausalLM.Options, lengths: IntArray, device: torch.device) -> Plan:
-        """Of rows with so many tokens each."""
-        slots = CPU_SLOTS if device.type == "cpu" else max(GPU_SLOTS, options.batch_size * int(lengths.max()))
-        steps_per_epoch = math.ceil(len(lengths) / (options.batch_size * options.grad_accum))
-        total = options.max_steps or math.ceil(options.epochs * steps_per_epoch)
-        warmup = options.warmup_steps
-        return cls(
-            samples=len(lengths),
-            samples_per_step=options.batch_size * options.grad_accum,
-            steps_per_epoch=steps_per_epoch,
-            total_steps=total,
-            warmup_steps=int(warmup) if warmup >= 1 else math.ceil(warmup * total),
-            slots=options.batch_tokens or slots,
-        )
-
-    def epoch_of(self, step: int) -> float:
-        """Passes over the data up to a step; the last step of an epoch may be short."""
-        whole, more = divmod(step, self.steps_per_epoch)
-        return whole + more * self.samples_per_step / self.samples
-
-    def is_due(self, step: int, every: int) -> bool:
-        """Whether what happens `every` steps (0: each epoch) happens now; at the very end it always does."""
-        return step == self.total_steps or step % (every or self.steps_per_epoch) == 0
 
 
 def _train_rows(ctx: Context) -> Dataset:
@@ -160,158 +106,6 @@ def _say_facts(
         )
 
 
-SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
-
-
-def _arguments(
-    options: CausalLM.Options, ctx: Context, plan: Plan, device: torch.device, precision: str
-) -> transformers.TrainingArguments:
-    """Only the loop itself is the Trainer's: logging, evaluation, saving and rotation are done here."""
-    arguments = transformers.TrainingArguments(
-        output_dir=str(_aside(ctx)),
-        max_steps=plan.total_steps,
-        per_device_train_batch_size=plan.samples_per_step,  # cut up in training_step
-        gradient_accumulation_steps=1,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        lr_scheduler_type=SCHEDULES[options.schedule],
-        warmup_steps=plan.warmup_steps,
-        max_grad_norm=options.grad_clip,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        use_cpu=device.type == "cpu",
-        activation_checkpointing=options.gradient_checkpointing,
-        seed=ctx.seed,
-        data_seed=ctx.seed,
-        remove_unused_columns=False,
-        dataloader_pin_memory=device.type == "cuda",
-        logging_strategy="no",
-        eval_strategy="no",
-        save_strategy="no",
-        save_total_limit=None,  # it would delete by the clock, before the new one is known to be good
-        logging_nan_inf_filter=False,  # it shows 0.0 while the weights are NaN
-        disable_tqdm=True,
-        report_to="none",
-        log_level="warning",
-    )
-    _ = arguments.device  # sets the number of GPUs
-    arguments._n_gpu = min(1, arguments.n_gpu)  # with more, Trainer would wrap the model in DataParallel
-    return arguments
-
-
-def _aside(ctx: Context) -> Path:
-    """Where a checkpoint is written before it is sealed and moved to its place."""
-    return ctx.checkpoints / ".unsealed"
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one optimizer step was."""
-
-    step: int
-    loss: torch.Tensor
-    """A scalar on the device; its mean is over all counted tokens of the step."""
-    grad_norm: torch.Tensor | float
-    """Before clipping."""
-    learning_rate: float
-    """That of this step."""
-
-
-class StepTrainer(transformers.Trainer):  # type: ignore[misc]
-    """The Trainer's loop, with the loss of the whole step and a call at every step boundary."""
-
-    on_step: Callable[[StepResult], bool]
-    """Called once after each optimizer step; True ends the training."""
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.real_tokens = torch.zeros((), dtype=torch.long, device=self.args.device)
-        """Tokens that are not padding, since they were last set to 0."""
-        self.loss = NextTokenLoss(self.model)
-        self._dtype = torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else torch.float32
-        self.first_batch_at: float | None = None
-        self.last_step = 0
-        """The last step that on_step was called for."""
-
-    def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
-        if self.first_batch_at is None:
-            self.first_batch_at = time.perf_counter()
-        return super().get_batch_samples(*arguments, **named)
-
-    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
-        """Counted tokens of the step."""
-        counted = torch.zeros((), dtype=torch.long, device=device)
-        for step in batch_samples:
-            self.real_tokens += step["tokens"].to(device)
-            for batch in step["micro_batches"]:
-                counted += counted_tokens(batch["targets"]).to(device)
-        return counted
-
-    def training_step(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Any],
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> torch.Tensor:
-        """Forward and backward of each micro-batch; the loss of the step is the mean over its counted tokens, so
-        it does not depend on how it is cut."""
-        model.train()
-        counted = torch.as_tensor(1 if num_items_in_batch is None else num_items_in_batch, device=self.args.device)
-        scale = counted.clamp(min=1).float().reciprocal()
-        total = torch.zeros((), device=self.args.device)
-        batches = inputs["micro_batches"]
-        for number, batch in enumerate(batches, start=1):
-            batch = self._prepare_inputs(batch)
-            last = number == len(batches)
-            with nullcontext() if last else self.accelerator.no_sync(model):
-                share = self.loss.sum(model, batch, scale, self._dtype)
-                self.accelerator.backward(share)
-            total += share.detach()
-        return total
-
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002
-        """Not counted here."""
-        return 0
-
-    def _maybe_log_save_evaluate(
-        self,
-        tr_loss: torch.Tensor,
-        grad_norm: torch.Tensor | float,
-        model: torch.nn.Module,  # noqa: ARG002
-        trial: Any,  # noqa: ARG002
-        epoch: float,  # noqa: ARG002
-        ignore_keys_for_eval: Any,  # noqa: ARG002
-        start_time: float,  # noqa: ARG002
-        learning_rate: float | None = None,
-    ) -> None:
-        """The Trainer comes here after each step, and once more at the end of an epoch."""
-        if self.state.global_step == self.last_step:
-            return
-        self.last_step = self.state.global_step
-        result = StepResult(self.last_step, tr_loss, grad_norm, learning_rate or 0.0)
-        if self.on_step(result):
-            self.control.should_training_stop = True
-        tr_loss.zero_()  # `-=`, as the Trainer does, would keep a NaN for ever
-
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """A tied weight is written once and so is never missing; anything else would be made up in silence."""
-        weights = dict(self.model.named_parameters(remove_duplicate=False))
-        there = {id(weight) for name, weight in weights.items() if name not in load_result.missing_keys}
-        missing = [name for name in load_result.missing_keys if name in weights and id(weights[name]) not in there]
-        if missing or load_result.unexpected_keys:
-            raise StageError(
-                f"the checkpoint is not of this model: {len(missing)} of its weights are not in it, and "
-                f"{len(load_result.unexpected_keys)} others are. Was model.name changed? Start another run"
-            )
-
-    def write_checkpoint(self) -> Path:
-        """Everything needed to go on, in a folder aside; not sealed yet."""
-        self._save_checkpoint(self.model, trial=None)
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        (folder / "training_args.bin").unlink()  # a pickle, and nothing reads it
-        return folder
-
-
 class TrainingRun:
     """What happens between the steps: figures, evaluations, checkpoints, stopping."""
 
@@ -330,6 +124,8 @@ class TrainingRun:
         self.ended_early = False
         self.evaluations = Evaluations(ctx.checkpoints / "evaluations.json", up_to_step=self.step)
         self._saved_step = self.step if ctx.resume_from else -1
+        self._not_finite: list[int] = []
+        """The steps in a row, up to now, whose loss was no number."""
         self._busy_s = 0.0
         self._mark: float | None = None
         """When training last went on; before the first step it is the trainer's first_batch_at."""
@@ -340,7 +136,7 @@ class TrainingRun:
         """The baseline of the untouched model, or what the interrupted run still owes."""
         ctx = self.ctx
         ctx.checkpoints.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(_aside(ctx), ignore_errors=True)
+        shutil.rmtree(unsealed_folder(ctx), ignore_errors=True)
         discard_after(ctx.checkpoints, self.step)
         ctx.progress(self.step, self.plan.total_steps, "steps")
         if ctx.resume_from is None:
@@ -430,6 +226,27 @@ class TrainingRun:
         )
         self.trainer.real_tokens.zero_()
         self._busy_s = 0.0
+        self._look_after(loss, grad_norm)
+
+    def _look_after(self, loss: float, grad_norm: float) -> None:
+        """Say when the loss is no number any more, and end a run that only trains on nothing.
+
+        An infinite gradient alone is no sign: the loss scaling of fp16 meets some and passes over them.
+        """
+        if math.isfinite(loss) and not math.isnan(grad_norm):
+            self._not_finite.clear()
+            return
+        self._not_finite.append(self.step)
+        first = self._not_finite[0]
+        if len(self._not_finite) == 1:
+            self.ctx.log(f"step {first:,}: the loss is {loss}, the gradient's norm {grad_norm}")
+        if len(self._not_finite) == self.options.nan_steps:
+            good = [folder.name for folder in step_folders(self.ctx.checkpoints) if step_of(folder) < first]
+            kept = f"The last checkpoint from before is {good[-1]}" if good else "There is no checkpoint from before"
+            raise StageError(
+                f"the loss has been no number for {self.options.nan_steps} steps, since step {first:,}. {kept}. "
+                "Lower train.learning_rate, or set train.warmup_steps or train.grad_clip"
+            )
 
     def _since_mark(self) -> float:
         """Seconds of training since the last step's end; evaluations and saving lie before the mark."""
@@ -463,13 +280,13 @@ class TrainingRun:
 
     def save(self) -> None:
         """Seal a checkpoint of this step, then remove the oldest."""
-        if self._saved_step == self.step:
-            return
+        if self._saved_step == self.step or (self._not_finite and not self.ctx.stopping):
+            return  # weights that are no numbers would take the place of the last good ones
         ctx = self.ctx
         aside = self.trainer.write_checkpoint()
         self.tokenizer.save_pretrained(aside)  # so that a checkpoint can be generated from
         folder = publish(aside, ctx.checkpoints, self.step)
-        shutil.rmtree(_aside(ctx), ignore_errors=True)
+        shutil.rmtree(unsealed_folder(ctx), ignore_errors=True)
         self._saved_step = self.step
         ctx.event("checkpoint", step=self.step, path=str(folder))
         best = self.evaluations.best_step
