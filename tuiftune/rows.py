@@ -30,6 +30,7 @@ TYPES: dict[str, Any] = {
     "input_ids": "int32",
     "loss_mask": "bool",
     "n_bytes": "int64",
+    "document": "int64",
 }
 """The columns that flow between stages, by name, with the type of a value or of a list's items."""
 LISTS = ("segments", "input_ids", "loss_mask")

@@ -120,3 +120,44 @@ def test_a_stop_does_not_wait_for_the_measuring_to_end(context_for, tokenised, t
     ctx.signals.stopping = True
     with pytest.raises(RunStopped):
         Perplexity().run(ctx)
+
+
+def test_the_strided_figure_is_that_of_one_window_after_another(context_for, tokenised, tiny_gpt2):
+    """Two documents, of 50 and 7 tokens, in rows of at most 16; windows of 16 that move by 5."""
+    draw = random.Random(5)  # noqa: S311
+    long, short = [[draw.randrange(3, 105) for _ in range(count - 1)] + [EOS] for count in (50, 7)]
+    parts = [long[start : start + 16] for start in range(0, 50, 16)]
+    rows = tokenised([[1, 2]], [*parts, short], document=[1, 1, 1, 1, 2])
+    folder = tiny_gpt2()
+    model, _ = load_folder(folder)
+    total, count = 0.0, 0
+    for ids in (long, short):
+        seen = 1
+        for start in range(0, len(ids), 5):
+            window = torch.tensor([ids[start : start + 16]])
+            with torch.no_grad():
+                odds = torch.log_softmax(model(window).logits[0].double(), dim=-1)
+            for position in range(seen, min(start + 16, len(ids))):
+                total -= float(odds[position - start - 1, ids[position]])
+                count += 1
+            seen = min(start + 16, len(ids))
+            if seen == len(ids):
+                break
+    assert count == 49 + 6
+
+    def measure(**options):
+        ctx = context_for("evaluate", input=rows, outputs={"train": folder})
+        return dict(Perplexity(Perplexity.Options(**options)).run(ctx))
+
+    found = measure(stride=5)
+    assert found["strided_loss"] == pytest.approx(total / count, rel=1e-5)
+    assert found["strided_perplexity"] == pytest.approx(math.exp(total / count), rel=1e-5)
+    assert measure(stride=5, batch_tokens=20) == pytest.approx(found, rel=1e-5)
+    assert measure(stride=16)["strided_loss"] != pytest.approx(found["strided_loss"], rel=1e-3)
+    assert "strided_loss" not in measure()
+
+
+def test_a_stride_needs_rows_that_know_their_document(context_for, tokenised, tiny_gpt2):
+    ctx = context_for("evaluate", input=tokenised([[1, 2]], [[5, 6, EOS]]), outputs={"train": tiny_gpt2()})
+    with pytest.raises(StageError, match=r"perplexity.stride puts documents together again"):
+        Perplexity(Perplexity.Options(stride=4)).run(ctx)

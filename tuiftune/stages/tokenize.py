@@ -64,7 +64,7 @@ class Tokenize(tuiftune.Preprocessor):
         columns = ["text", "segments"] if with_mask else ["text"]
         encoder = _Encoder(tokenizer, self.options.special_tokens, with_mask)
         report = Report(max_length=self.options.max_length)
-        written = ["input_ids", "n_bytes", "loss_mask"] if with_mask else ["input_ids", "n_bytes"]
+        written = ["input_ids", "n_bytes", "document", *(["loss_mask"] if with_mask else [])]
         done = 0
         with RowWriter(ctx.dir / f"{split}.arrow", written) as writer:
             for batch in read_batches(dataset, columns, "text"):
@@ -99,6 +99,7 @@ class Tokenize(tuiftune.Preprocessor):
             yield {
                 "input_ids": document.ids[start:end],
                 "n_bytes": ends[number + 1] - ends[number],
+                "document": report.documents,  # the parts of one are neighbours and have the same number
                 "loss_mask": document.mask[start:end] if document.mask is not None else None,
             }
 
