@@ -192,3 +192,18 @@ def test_the_loss_is_that_of_the_whole_logits_whatever_the_head(case):
             torch.testing.assert_close(value.grad, gradients[name], rtol=1e-3, atol=1e-5)
     with torch.no_grad():
         assert found.exact_sum(model, batch) == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
+def test_in_half_precision_the_gradient_is_that_of_float32_to_rounding(tiny_gpt2, dtype, tolerance):
+    """In a step of a billion tokens, whose slopes of 1e-9 each float16 does not hold."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_gpt2()).eval()
+    ids = torch.randint(0, 105, (4, 30), generator=torch.Generator().manual_seed(1))
+    batch = {"input_ids": ids[:, :-1], "targets": ids[:, 1:]}
+    scale, found = torch.tensor(1e-9), {}
+    for kind in (torch.float32, dtype):
+        model.zero_grad()
+        (NextTokenLoss(model).sum(model, batch, scale, kind) * 512).backward()  # as a GradScaler does
+        found[kind] = model.transformer.wte.weight.grad.clone()
+    error = (found[dtype] - found[torch.float32]).norm() / found[torch.float32].norm()
+    assert float(error) < tolerance
