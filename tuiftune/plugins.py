@@ -123,9 +123,8 @@ def load_registry(workspace: Path, limit_s: float | None = None, announced: bool
     """Load every plugin, each by itself.
 
     `limit_s` (LIMIT_S when left out) is how long each may take before it is given up and named (main thread
-    only). Where it is
-    `announced`, a line `tuiftune: loading NAME` goes to stderr before each plugin that is not built in, so
-    that one that cannot be interrupted can still be named by whoever waits.
+    only). Where it is `announced`, a line `tuiftune: loading NAME` goes to stderr before each plugin that is not
+    built in, so that one that cannot be interrupted can still be named by whoever waits.
     """
     registry = Registry()
     for name in BUILTINS:
