@@ -47,19 +47,20 @@ class Measured:
 
 def main(arguments: list[str]) -> None:
     asked = _parser().parse_args(arguments)
-    asked.data, asked.tokenizer = asked.data.resolve(), asked.tokenizer.resolve()
     if asked.side:
         measure = {"recipe": recipe, "ours": ours}[asked.side]
-        rows = json.loads(asked.data.read_text())
-        print(json.dumps(asdict(measure(rows, asked.tokenizer, asked.max_length, asked.steps + 1))))
+        rows = json.loads((asked.data / "rows.json").read_text())
+        print(json.dumps(asdict(measure(rows, asked.data / "start", asked.max_length, asked.steps + 1))))
         return
-    with tempfile.TemporaryDirectory(prefix="tuiftune-") as folder:
-        rows_file = Path(folder) / "rows.json"
-        rows_file.write_text(json.dumps(tokenised(asked, (asked.steps + 1) * BATCH * ACCUMULATION)))
+    with tempfile.TemporaryDirectory(prefix="tuiftune-") as name:
+        folder = Path(name)
+        rows = tokenised(asked, (asked.steps + 1) * BATCH * ACCUMULATION)
+        (folder / "rows.json").write_text(json.dumps(rows))
+        save_new_model(asked.tokenizer, folder / "start")
         found: dict[str, list[Measured]] = {side: [] for side in SIDES}
         for number in range(asked.rounds):
             for side in SIDES:
-                found[side].append(_in_a_process(side, rows_file, asked))
+                found[side].append(_in_a_process(side, folder, asked))
                 print(f"round {number + 1}, {side}: {_line(found[side][-1])}", file=sys.stderr)
     report(found, asked)
 
@@ -105,15 +106,19 @@ def read_texts(path: Path, column: str) -> list[str]:
         return [line.rstrip("\n") for line in file if line.strip()]
 
 
-def new_model(tokenizer: Path) -> Any:
+def save_new_model(tokenizer_folder: Path, folder: Path) -> None:
+    """What both sides start from: random weights, and the tokenizer beside them."""
     import torch
     from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-    end = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True).eos_token_id
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
+    end = tokenizer.eos_token_id
     off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     torch.manual_seed(SEED)
-    config = GPT2Config(n_layer=4, n_embd=256, n_head=4, bos_token_id=end, eos_token_id=end, **off)
-    return GPT2LMHeadModel(config)
+    GPT2LMHeadModel(
+        GPT2Config(n_layer=4, n_embd=256, n_head=4, bos_token_id=end, eos_token_id=end, **off)
+    ).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 class Clock:
@@ -135,27 +140,29 @@ class Clock:
         return Measured(tokens, wall_end - wall, cpu_end - cpu, self.peak_bytes, self.losses, parameters)
 
 
-def recipe(rows: list[list[int]], tokenizer: Path, max_length: int, steps: int) -> Measured:
+def recipe(rows: list[list[int]], start: Path, max_length: int, steps: int) -> Measured:
     """Every row padded to `max_length`, logits and loss by the model, the Trainer's own loop."""
+    import datasets
     import torch
     import transformers
 
-    class Padded(torch.utils.data.Dataset):  # type: ignore[misc]
-        def __len__(self) -> int:
-            return len(rows)
-
-        def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-            ids = torch.full((max_length,), model.config.eos_token_id)
-            labels = torch.full((max_length,), -100)
-            ids[: len(rows[index])] = labels[: len(rows[index])] = torch.tensor(rows[index])
-            return {"input_ids": ids, "attention_mask": (labels != -100).long(), "labels": labels}
+    def padded(ids: list[int]) -> dict[str, list[int]]:
+        more = max_length - len(ids)
+        return {
+            "input_ids": ids + [end] * more,
+            "attention_mask": [1] * len(ids) + [0] * more,
+            "labels": ids + [-100] * more,
+        }
 
     class EachStep(transformers.TrainerCallback):  # type: ignore[misc]
         def on_log(self, *_arguments: Any, logs: dict[str, Any], **_named: Any) -> None:
             if "loss" in logs:
                 clock.step(float(logs["loss"]))
 
-    model, clock = new_model(tokenizer), Clock()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(start, local_files_only=True)
+    end = tokenizer.eos_token_id
+    data = datasets.Dataset.from_list([padded(ids) for ids in rows])
+    model, clock = transformers.AutoModelForCausalLM.from_pretrained(start, local_files_only=True), Clock()
     model.loss_type = "ForCausalLM"  # else GPT-2's loss is divided by a count that is too large
     with tempfile.TemporaryDirectory() as folder:
         trainer = transformers.Trainer(
@@ -175,7 +182,9 @@ def recipe(rows: list[list[int]], tokenizer: Path, max_length: int, steps: int) 
                 data_seed=SEED,
                 use_cpu=not torch.cuda.is_available(),
             ),
-            train_dataset=Padded(),
+            train_dataset=data,
+            data_collator=transformers.default_data_collator,
+            processing_class=tokenizer,
             callbacks=[EachStep()],
         )
         trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
@@ -183,7 +192,7 @@ def recipe(rows: list[list[int]], tokenizer: Path, max_length: int, steps: int) 
     return clock.measured(rows, model.num_parameters())
 
 
-def ours(rows: list[list[int]], tokenizer: Path, max_length: int, steps: int) -> Measured:  # noqa: ARG001
+def ours(rows: list[list[int]], start: Path, max_length: int, steps: int) -> Measured:  # noqa: ARG001
     """The stage `causal_lm` as a profile runs it, with a recorder that looks at the clock."""
     import datasets
 
@@ -200,12 +209,11 @@ def ours(rows: list[list[int]], tokenizer: Path, max_length: int, steps: int) ->
             if "train/loss" in values:
                 clock.step(values["train/loss"])
 
+    recorder = Timed()
     kinds = datasets.Features({"input_ids": datasets.List(datasets.Value("int32"))})
     data = datasets.Dataset.from_dict({"input_ids": rows}, features=kinds)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = new_model(tokenizer)
-        model.save_pretrained(folder / "start")
         ctx = Context(
             stage_name="causal_lm",
             kind="train",
@@ -214,12 +222,10 @@ def ours(rows: list[list[int]], tokenizer: Path, max_length: int, steps: int) ->
             dir=folder,
             run_dir=folder,
             seed=SEED,
-            model=ModelOptions(name=str(folder / "start"), tokenizer=str(tokenizer)),
-            recorder=Timed(),
+            model=ModelOptions(name=str(start)),
+            recorder=recorder,
             input=datasets.DatasetDict(train=data),
         )
-        parameters = model.num_parameters()
-        del model
         options: Any = CausalLM.Options(
             batch_size=BATCH,
             grad_accum=ACCUMULATION,
@@ -229,7 +235,7 @@ def ours(rows: list[list[int]], tokenizer: Path, max_length: int, steps: int) ->
             precision="fp32",
         )
         CausalLM(options).run(ctx)
-    return clock.measured(rows, parameters)
+    return clock.measured(rows, recorder.facts["parameters"])
 
 
 def matmul_peak(size: int = 2048, repeats: int = 5) -> float:
@@ -246,8 +252,8 @@ def matmul_peak(size: int = 2048, repeats: int = 5) -> float:
     return best
 
 
-def _in_a_process(side: str, rows_file: Path, asked: argparse.Namespace) -> Measured:
-    command = [sys.executable, "-m", "benchmarks.train", str(rows_file), "--side", side]
+def _in_a_process(side: str, folder: Path, asked: argparse.Namespace) -> Measured:
+    command = [sys.executable, "-m", "benchmarks.train", str(folder), "--side", side]
     command += ["--tokenizer", str(asked.tokenizer), "--steps", str(asked.steps)]
     command += ["--max-length", str(asked.max_length)]
     root = Path(__file__).resolve().parents[1]

@@ -38,9 +38,9 @@ def test_a_token_whose_loss_mask_is_0_is_read_but_not_counted():
 def test_a_step_is_cut_by_a_budget_and_what_predicts_nothing_is_left_out():
     rows = [{"input_ids": [1] * length} for length in (3, 9, 1, 5, 4)]
     step = collate_step(rows, slots=8)
-    assert [tuple(batch["input_ids"].shape) for batch in step["micro_batches"]] == [(1, 8), (2, 4), (1, 2)]
-    assert int(step["tokens"]) == 22
-    (nothing,) = collate_step([{"input_ids": [EOS]}] * 2, slots=8)["micro_batches"]
+    assert [tuple(batch["input_ids"].shape) for batch in step.micro_batches] == [(1, 8), (2, 4), (1, 2)]
+    assert (step.tokens, step.counted) == (22, 17)
+    (nothing,) = collate_step([{"input_ids": [EOS]}] * 2, slots=8).micro_batches
     assert nothing["targets"].eq(IGNORED).all(), "a step of nothing is still a step"
 
 

@@ -33,6 +33,8 @@ def gpu_with(monkeypatch):
         monkeypatch.setattr(
             torch.cuda, "is_bf16_supported", lambda including_emulation=True: bf16 or including_emulation
         )
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8 if bf16 else 7, 0))
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "Some GPU")
 
     return make
@@ -65,3 +67,15 @@ def test_auto_on_a_gpu_is_bf16_where_it_is_native_else_fp16(gpu_with):
     assert choose_precision("fp32", GPU) == "fp32"
     with pytest.raises(StageError, match=r"Some GPU has no bf16. Use 'auto' or 'fp16'"):
         choose_precision("bf16", GPU)
+
+
+def test_more_processes_than_gpus_are_refused_and_tf32_where_there_is_none(gpu_with):
+    gpu_with(bf16=False)
+    with pytest.raises(StageError, match=r"train.processes: 2 processes need a GPU each, and 1 are seen"):
+        choose_device(processes=2)
+    with pytest.raises(StageError, match=r"train.precision: Some GPU has no TF32"):
+        choose_precision("tf32", GPU)
+    gpu_with(bf16=True)
+    assert choose_precision("tf32", GPU) == "tf32"
+    with pytest.raises(StageError, match="tf32 needs a GPU, and none is seen here"):
+        choose_precision("tf32", CPU)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -9,15 +10,17 @@ import pytest
 import torch
 import transformers
 
+from tuiftune.errors import StageError
 from tuiftune.options import ModelOptions
 from tuiftune.stages.causal_lm import CausalLM
-from tuiftune.training import loss
-from tuiftune.training.batches import token_rows
+from tuiftune.training import head
+from tuiftune.training.batches import collate, collate_step, token_rows
+from tuiftune.training.feed import steps_of
+from tuiftune.training.lookup import add_where_looked_up
 from tuiftune.training.loss import NextTokenLoss
 from tuiftune.training.model import load_model
 from tuiftune.training.plan import Plan
-from tuiftune.training.steps import StepResult, StepTrainer, arguments_of
-from tuiftune.training.trainer import as_evaluated
+from tuiftune.training.steps import Stepper
 
 EOS = 2
 CPU = torch.device("cpu")
@@ -27,16 +30,6 @@ def some_rows(count: int) -> list[list[int]]:
     """Rows of 2 to 30 tokens; each ends with EOS, which is the tokenizer's pad too."""
     draw = random.Random(0)  # noqa: S311
     return [[draw.randrange(3, 105) for _ in range(draw.randrange(1, 30))] + [EOS] for _ in range(count)]
-
-
-class KeepGradients(transformers.TrainerCallback):
-    """Copies the gradients of each step before the optimizer uses them."""
-
-    def __init__(self) -> None:
-        self.steps: list[dict[str, torch.Tensor]] = []
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **more):
-        self.steps.append({name: value.grad.clone() for name, value in model.named_parameters()})
 
 
 def one_row_at_a_time(model, rows, masks) -> tuple[float, dict[str, torch.Tensor]]:
@@ -64,72 +57,135 @@ def model(request, tiny_gpt2, workspace):
 
 @pytest.mark.parametrize("slots", [1, 40, 2048])
 @pytest.mark.parametrize("chunk_bytes", [4 * 105 * 64, 2**26])
-def test_the_gradient_of_a_step_is_that_of_its_rows_one_at_a_time(
-    context_for, tokenised, model, slots, chunk_bytes, monkeypatch
-):
+def test_the_gradient_of_a_step_is_that_of_its_rows_one_at_a_time(tokenised, model, slots, chunk_bytes, monkeypatch):
     """One row at a time, a few together, all at once; the logits in chunks of 64 positions and all at once."""
-    monkeypatch.setattr(loss, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(head, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(head, "CPU_COLUMNS", 50)
     rows = some_rows(7)
     masks = [[1] * len(row) for row in rows[:-1]] + [[0] * (len(rows[-1]) - 1) + [1]]
-    ctx = context_for("train", input=tokenised(rows, loss_mask=masks))
     options = CausalLM.Options(batch_size=7, grad_accum=1, batch_tokens=slots, epochs=1, grad_clip=0)
     plan = Plan.of(options, np.array([len(row) for row in rows]), CPU)
     expected_loss, expected = one_row_at_a_time(model, rows, masks)
 
-    kept, results = KeepGradients(), []
-    trainer = StepTrainer(
-        model,
-        arguments_of(options, ctx, plan, CPU, "fp32"),
-        token_rows(ctx.input["train"]),
-        plan.slots,
-        callbacks=[kept],
-    )
-    trainer.on_step = lambda result: results.append((float(result.loss), float(result.grad_norm))) is not None
-    trainer.train()
-
-    assert len(kept.steps) == len(results) == plan.total_steps == 1
-    assert trainer.loss.is_chunked
-    found, norm = results[0]
-    assert found == pytest.approx(expected_loss, rel=1e-5)
-    assert norm == pytest.approx(float(torch.cat([g.flatten() for g in expected.values()]).norm()), rel=1e-4)
-    for name, gradient in kept.steps[0].items():
-        torch.testing.assert_close(
-            gradient, expected[name], rtol=1e-4, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}"
-        )
+    stepper = Stepper(model, options, plan, "fp32", seed=1)
+    assert stepper.loss.is_chunked
+    data = token_rows(tokenised(rows, loss_mask=masks)["train"])
+    for _ in range(2):  # the second writes over the gradients of the first
+        batches = next(steps_of(data, plan, seed=1, after_step=0))
+        result = stepper.take(batches)
+        for name, value in model.named_parameters():
+            torch.testing.assert_close(
+                value.grad, expected[name], rtol=1e-4, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}"
+            )
+        assert float(result.loss) == pytest.approx(expected_loss, rel=1e-5)
+        norm = torch.cat([gradient.flatten() for gradient in expected.values()]).norm()
+        assert float(result.grad_norm) == pytest.approx(float(norm), rel=1e-4)
+        expected_loss, expected = one_row_at_a_time(model, rows, masks)
 
 
-def test_a_step_boundary_comes_once_a_step_also_at_the_end_of_an_epoch(context_for, tokenised, model):
-    ctx = context_for("train", input=tokenised(some_rows(10)))
+def test_a_step_in_which_nothing_counts_changes_no_weight(model):
+    """The gradients of the step before are still in memory, and must not be taken for its own."""
+    options = CausalLM.Options(batch_size=4, grad_accum=1, weight_decay=0, schedule="constant")
+    stepper = Stepper(model, options, Plan.of(options, np.full(8, 30), CPU), "fp32", seed=1)
+    stepper.take(collate_step([{"input_ids": row} for row in some_rows(4)], 2048))
+    stepper.optimizer.state.clear()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    nothing = collate_step([{"input_ids": [5, 6, EOS], "loss_mask": [1, 0, 0]}], 2048)
+    result = stepper.take(nothing)
+    assert (float(result.loss), float(result.grad_norm)) == (0.0, 0.0)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_rehearsal_leaves_training_as_it_would_have_been(model):
+    options = CausalLM.Options(batch_size=4, grad_accum=1, learning_rate=1e-3)
+    rows = [{"input_ids": row} for row in some_rows(8)]
+    states = []
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    for rehearsed in (False, True):
+        model.load_state_dict(start)
+        stepper = Stepper(model, options, Plan.of(options, np.full(8, 30), CPU), "fp32", seed=1)
+        if rehearsed:
+            stepper.rehearse(collate(rows))
+            assert stepper.optimizer.state
+            stepper.forget_rehearsal()
+        stepper.take(collate_step(rows[:4], 2048))
+        stepper.take(collate_step(rows[4:], 2048))
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_documents_kept_apart_in_one_row_have_the_gradient_of_documents_alone(model):
+    rows = some_rows(5)
+    together = {"input_ids": [token for row in rows for token in row][:60], "lengths": []}
+    left = 60
+    for row in rows:
+        together["lengths"] += [min(left, len(row))] if left > 0 else []
+        left -= len(row)
+    found = {}
+    for name, batch in (
+        ("apart", collate([together])),
+        ("alone", collate([{"input_ids": part} for part in parts_of(together)])),
+    ):
+        model.zero_grad(set_to_none=True)
+        nll = NextTokenLoss(model).add_gradients(batch, 0.1)
+        found[name] = (float(nll), {key: value.grad.clone() for key, value in model.named_parameters()})
+    assert found["apart"][0] == pytest.approx(found["alone"][0], rel=1e-5)
+    for key, gradient in found["alone"][1].items():
+        torch.testing.assert_close(found["apart"][1][key], gradient, rtol=1e-3, atol=1e-5)
+
+
+def parts_of(row) -> list[list[int]]:
+    ends = np.cumsum(row["lengths"])
+    return [row["input_ids"][end - length : end] for end, length in zip(ends, row["lengths"], strict=True)]
+
+
+def test_steps_come_in_the_order_of_their_epoch_whatever_step_one_begins_at(tokenised):
+    rows = [[number + 3, EOS] for number in range(10)]
     options = CausalLM.Options(batch_size=2, grad_accum=2, epochs=2)
-    plan = Plan.of(options, np.full(10, 30), CPU)
-    seen: list[StepResult] = []
-    trainer = StepTrainer(
-        model, arguments_of(options, ctx, plan, CPU, "fp32"), token_rows(ctx.input["train"]), slots=60
-    )
-    trainer.on_step = lambda result: seen.append(result) is not None
-    trainer.train()
-    assert [result.step for result in seen] == [1, 2, 3, 4, 5, 6]
-    assert [plan.epoch_of(result.step) for result in seen] == [0.4, 0.8, 1.0, 1.4, 1.8, 2.0]
-    assert [result.learning_rate for result in seen] == pytest.approx([5e-5 * (6 - n) / 6 for n in range(6)])
+    plan = Plan.of(options, np.full(10, 2), CPU)
+    data = token_rows(tokenised(rows)["train"])
+
+    def samples(after_step: int, count: int) -> list[list[int]]:
+        steps = itertools.islice(steps_of(data, plan, 7, after_step), count)
+        return [sorted(int(row[0]) - 3 for batch in step.micro_batches for row in batch["input_ids"]) for step in steps]
+
+    whole = samples(0, 6)
+    assert [len(step) for step in whole] == [4, 4, 2, 4, 4, 2]
+    assert sorted(itertools.chain(*whole[:3])) == sorted(itertools.chain(*whole[3:])) == list(range(10))
+    assert whole[:3] != whole[3:]
+    assert [samples(step, 6 - step) for step in range(6)] == [whole[step:] for step in range(6)]
+    assert [plan.epoch_of(step) for step in range(1, 7)] == [0.4, 0.8, 1.0, 1.4, 1.8, 2.0]
 
 
-def test_a_model_is_evaluated_as_it_is_without_the_autocast_of_training(model):
-    """accelerate replaces `forward` by one in bf16; figures are measured in float32."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
+def test_steps_of_so_many_tokens_hold_each_sample_once_and_are_of_like_size(tokenised):
+    draw = random.Random(1)  # noqa: S311
+    rows = [[5] * draw.randrange(1, 40) + [EOS] for _ in range(200)]
+    lengths = np.array([len(row) for row in rows])
+    options = CausalLM.Options(tokens_per_step=200, epochs=2.0)
+    plan = Plan.of(options, lengths, CPU)
+    assert plan.steps_per_epoch == lengths.sum() // 200
+    order, bounds = plan.epoch_order(1, 7, lengths)
+    assert sorted(order) == list(range(200))
+    steps = [order[start:stop] for start, stop in itertools.pairwise(bounds)]
+    assert sorted(np.concatenate(steps)) == list(range(200))
+    sizes = [int(lengths[step].sum()) for step in steps]
+    assert all(150 < size < 255 for size in sizes), sizes
+    taken = list(itertools.islice(steps_of(token_rows(tokenised(rows)["train"]), plan, 7, 0), plan.total_steps))
+    assert [step.tokens for step in taken[plan.steps_per_epoch :]] == sizes
+    assert plan.epoch_of(plan.total_steps) == 2.0
+    with pytest.raises(StageError, match=r"tokens_per_step: 20, but the longest sample has 4\d tokens"):
+        Plan.of(CausalLM.Options(tokens_per_step=20), lengths, CPU)
 
-    AcceleratorState._reset_state(reset_partial_state=True)  # another test of this process has set it
-    tokens = torch.tensor([some_rows(1)[0]])
-    with torch.no_grad():
-        exact = model.eval()(tokens).logits
-        Accelerator(cpu=True, mixed_precision="bf16").prepare_model(model.train())
-        wrapped = model.forward
-        assert not torch.equal(model(tokens).logits, exact)
-        with as_evaluated(model):
-            assert not model.training
-            assert torch.equal(model(tokens).logits, exact)
-    assert model.forward is wrapped
-    assert model.training
+
+def test_the_rows_of_a_step_are_shared_out_so_that_processes_have_as_much_to_do():
+    rows = [{"input_ids": row} for row in some_rows(16)]
+    whole = collate_step(rows, 2048)
+    shares = [collate_step(rows, 2048, rank, 3) for rank in range(3)]
+    assert {share.counted for share in shares} == {whole.counted} == {sum(len(row["input_ids"]) - 1 for row in rows)}
+    tokens = [sum(int(batch["targets"].ne(-100).sum()) for batch in share.micro_batches) for share in shares]
+    assert sum(tokens) == whole.counted
+    assert max(tokens) - min(tokens) <= 30
+    assert collate_step(rows[:1], 2048, 1, 3).micro_batches == []
 
 
 def test_the_plan_counts_as_the_options_say():
@@ -184,26 +240,39 @@ def test_the_loss_is_that_of_the_whole_logits_whatever_the_head(case):
     expected.backward()
     gradients = {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
     model.zero_grad()
-    total = 3 * found.sum(model, batch, torch.tensor(1 / 3))
-    total.backward()
-    assert float(total.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    total = found.add_gradients(batch, 1.0)
+    assert float(total) == pytest.approx(float(expected.detach()), rel=1e-5)
     for name, value in model.named_parameters():
         if name in gradients:
             torch.testing.assert_close(value.grad, gradients[name], rtol=1e-3, atol=1e-5)
-    with torch.no_grad():
-        assert found.exact_sum(model, batch) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert found.exact_sum(batch) == pytest.approx(float(expected.detach()), rel=1e-5)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
-def test_in_half_precision_the_gradient_is_that_of_float32_to_rounding(tiny_gpt2, dtype, tolerance):
+def test_in_half_precision_the_heads_gradient_is_that_of_float32_to_rounding(dtype, tolerance):
     """In a step of a billion tokens, whose slopes of 1e-9 each float16 does not hold."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_gpt2()).eval()
-    ids = torch.randint(0, 105, (4, 30), generator=torch.Generator().manual_seed(1))
-    batch = {"input_ids": ids[:, :-1], "targets": ids[:, 1:]}
-    scale, found = torch.tensor(1e-9), {}
+    torch.manual_seed(1)
+    layer, hidden, targets = torch.nn.Linear(16, 105), torch.randn(116, 16), torch.randint(0, 105, (116,))
+    found = {}
     for kind in (torch.float32, dtype):
-        model.zero_grad()
-        (NextTokenLoss(model).sum(model, batch, scale, kind) * 512).backward()  # as a GradScaler does
-        found[kind] = model.transformer.wte.weight.grad.clone()
-    error = (found[dtype] - found[torch.float32]).norm() / found[torch.float32].norm()
-    assert float(error) < tolerance
+        layer.weight.grad = layer.bias.grad = None
+        nll, hidden_grad = head.Head(layer).add_gradients(hidden, targets, 1e-9 * 512, kind)  # as a GradScaler does
+        found[kind] = (nll, hidden_grad.float(), layer.weight.grad, layer.bias.grad)
+    for value, exact in zip(found[dtype], found[torch.float32], strict=True):
+        assert float((value - exact).norm() / exact.norm()) < tolerance
+
+
+def test_an_embedding_that_adds_for_itself_has_the_gradient_of_one_that_does_not():
+    torch.manual_seed(1)
+    own, plain = (torch.nn.Embedding(50, 8, padding_idx=3) for _ in range(2))
+    plain.load_state_dict(own.state_dict())
+    assert add_where_looked_up(own)
+    for _ in range(2):
+        ids = torch.randint(0, 10, (4, 9))
+        for layer in (own, plain):
+            (layer(ids) ** 3).sum().backward()
+    torch.testing.assert_close(own.weight.grad, plain.weight.grad)
+    assert not own.weight.grad[3].any()
+    with torch.no_grad():
+        assert torch.equal(own(ids), plain(ids))
+    assert not add_where_looked_up(torch.nn.Embedding(5, 2, max_norm=1.0)), "that changes its weights: left as it is"

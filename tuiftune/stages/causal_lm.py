@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tuiftune
 from tuiftune import Field
@@ -21,9 +21,16 @@ class CausalLM(tuiftune.Trainer):
         )
         batch_size: int = Field(4, ge=1, description="batch_size x grad_accum are the samples of an optimizer step")
         grad_accum: int = Field(4, ge=1, description="the other factor; how a step is cut up changes no figure")
-        batch_tokens: int | None = Field(
+        processes: int = Field(
+            1, ge=1, description="processes that train side by side, one a GPU, each on its share of a step's samples"
+        )
+        tokens_per_step: int | None = Field(
             None,
             ge=1,
+            description="tokens of an optimizer step, about, in place of batch_size x grad_accum x processes samples",
+        )
+        batch_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+            None,
             description="tokens, padding included, that go through the model at once; changes memory and speed only. "
             "When left out: 1,024 on a CPU; on a GPU what batch_size of the longest samples take, at least 2,048",
         )
@@ -36,8 +43,14 @@ class CausalLM(tuiftune.Trainer):
             "linear", description="how the learning rate falls to 0 after the warm-up, or that it does not"
         )
         grad_clip: float = Field(1.0, ge=0, description="longest gradient norm; longer ones are scaled; 0 for none")
-        precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        optimizer: Literal["adamw", "adamw_8bit"] = Field(
+            "adamw", description="adamw_8bit keeps its two averages in 8 bits: a quarter of the memory; needs a GPU"
+        )
+        precision: Literal["auto", "bf16", "fp16", "tf32", "fp32"] = Field(
             "auto", description="of the matmuls; auto is bf16 where the GPU has it, else fp16, and fp32 on a CPU"
+        )
+        compile: bool = Field(
+            False, description="compile the model with torch.compile: faster steps after a first one of minutes"
         )
         gradient_checkpointing: bool = Field(
             False, description="compute activations again in the backward pass: less memory, some 30% slower"
@@ -62,14 +75,14 @@ class CausalLM(tuiftune.Trainer):
     def run(self, ctx: tuiftune.Context) -> Path:
         import gc
 
-        import torch  # and transformers: 7 s, in the worker alone
+        import torch  # and transformers: seconds, in the worker alone
 
         from tuiftune.training.trainer import train
 
         try:
             return train(self.options, ctx)
         finally:
-            gc.collect()  # the Trainer holds itself in circles: else its optimizer stays on the GPU
+            gc.collect()  # a patched layer holds itself in a circle: else its weights stay on the GPU
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 

@@ -65,8 +65,8 @@ class Perplexity(tuiftune.Evaluator):
         """Summed NLL and the number of counted tokens of rows in batches."""
         import torch
 
-        from tuiftune.training.batches import collate
-        from tuiftune.training.loss import NextTokenLoss, counted_tokens
+        from tuiftune.training.batches import IGNORED, collate
+        from tuiftune.training.loss import NextTokenLoss
 
         loss = NextTokenLoss(model)
         nll, tokens, done = 0.0, 0, 0
@@ -74,9 +74,9 @@ class Perplexity(tuiftune.Evaluator):
             for rows in batches:
                 if ctx.stopping:
                     raise RunStopped(step)
-                batch = {name: value.to(model.device) for name, value in collate(rows).items()}
-                tokens += int(counted_tokens(batch["targets"]))
-                nll += loss.exact_sum(model, batch)
+                batch = collate(rows)
+                tokens += int(batch["targets"].ne(IGNORED).sum())
+                nll += loss.exact_sum({name: value.to(model.device) for name, value in batch.items()})
                 done += len(rows)
                 ctx.progress(done, total, "samples" if total else "windows")
         return nll, tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ IGNORED = -100
 PADDING_ID = 0
 """What fills a short row up. Any id would do: padding is known by its position, never by this."""
 
-COLUMNS = ("input_ids", "loss_mask")
+COLUMNS = ("input_ids", "loss_mask", "lengths")
 """What the training reads of a row."""
 
 
@@ -38,35 +39,74 @@ def token_rows(dataset: Dataset) -> Dataset:
     return dataset.select_columns([name for name in COLUMNS if name in dataset.column_names]).with_format("numpy")
 
 
+def labels(row: Mapping[str, Any]) -> IntArray:
+    """What each token of a row but the last predicts: the next one, or IGNORED where that carries no loss.
+
+    Where a row has `lengths`, those of the documents in it, the first token of each is not predicted.
+    """
+    found = np.array(row["input_ids"][1:], dtype=np.int64)
+    if row.get("loss_mask") is not None:
+        found[~np.array(row["loss_mask"][1:], dtype=np.bool_)] = IGNORED
+    if "lengths" in row:
+        found[np.cumsum(row["lengths"])[:-1] - 1] = IGNORED
+    return found
+
+
 def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-    """A micro-batch: `input_ids` and `targets`, what each position predicts, both [rows, longest row - 1].
+    """A micro-batch: `input_ids` and `targets`, what each position predicts, both [rows, longest row - 1]; where
+    rows have `lengths`, `position_ids` that start again with each document.
 
     Short rows are padded on the right, where no real position sees it, so there is no attention mask. The last
     token of a row predicts nothing and is not fed.
     """
     width = max(1, max(len(row["input_ids"]) for row in rows) - 1)
-    input_ids = torch.full((len(rows), width), PADDING_ID, dtype=torch.long)
-    targets = torch.full((len(rows), width), IGNORED, dtype=torch.long)
+    input_ids = np.full((len(rows), width), PADDING_ID, dtype=np.int64)
+    targets = np.full((len(rows), width), IGNORED, dtype=np.int64)
+    positions = np.tile(np.arange(width), (len(rows), 1))
     for index, row in enumerate(rows):
-        tokens = torch.from_numpy(np.array(row["input_ids"], dtype=np.int64))
-        fed = min(width, len(tokens))
-        input_ids[index, :fed] = tokens[:fed]
-        targets[index, : len(tokens) - 1] = tokens[1:]
-        if row.get("loss_mask") is not None:
-            counted = torch.from_numpy(np.array(row["loss_mask"], dtype=np.bool_))
-            targets[index, : len(tokens) - 1][~counted[1:]] = IGNORED
-    return {"input_ids": input_ids, "targets": targets}
+        tokens = row["input_ids"][:width]
+        input_ids[index, : len(tokens)] = tokens
+        wanted = labels(row)
+        targets[index, : len(wanted)] = wanted
+        for start in np.cumsum(row.get("lengths", ()), dtype=np.int64)[:-1]:
+            positions[index, start:] = np.arange(max(0, width - start))
+    found = {"input_ids": input_ids, "targets": targets}
+    if any("lengths" in row for row in rows):
+        found["position_ids"] = positions
+    return {name: torch.from_numpy(values) for name, values in found.items()}
 
 
-def collate_step(rows: Sequence[Mapping[str, Any]], slots: int) -> dict[str, Any]:
-    """An optimizer step: its `micro_batches`, each of at most `slots` padded tokens, and the number of its
-    `tokens` that are not padding."""
+@dataclass(frozen=True)
+class StepBatches:
+    """An optimizer step as it goes through the model of one process."""
+
+    micro_batches: list[dict[str, torch.Tensor]]
+    tokens: int
+    """Of the whole step, over all processes, without padding."""
+    counted: int
+    """Those of them that have a label."""
+    position: Any = None
+    """Where the data stands after this step, for a source that keeps a place of its own."""
+
+
+def collate_step(
+    rows: Sequence[Mapping[str, Any]], slots: int, rank: int = 0, processes: int = 1, position: Any = None
+) -> StepBatches:
+    """The rows of an optimizer step in micro-batches of at most `slots` padded tokens each, the longest rows first.
+
+    Of several processes each gets every so manieth row by length, there and back, so that all have as much to do.
+    """
     lengths = np.array([len(row["input_ids"]) for row in rows], dtype=np.int64)
-    numbers = batches_by_length(np.maximum(lengths - 1, 0), slots)
-    return {
-        "micro_batches": [collate([rows[number] for number in batch]) for batch in numbers],
-        "tokens": torch.tensor(int(lengths.sum())),
-    }
+    by_length = np.argsort(-lengths, kind="stable")
+    lap = np.arange(len(rows)) % (2 * processes)
+    mine = by_length[np.minimum(lap, 2 * processes - 1 - lap) == rank]
+    batches = [mine[batch] for batch in batches_by_length(np.maximum(lengths[mine] - 1, 0), slots)]
+    return StepBatches(
+        [collate([rows[number] for number in batch]) for batch in batches],
+        tokens=int(lengths.sum()),
+        counted=sum(int(np.count_nonzero(labels(row) != IGNORED)) for row in rows),
+        position=position,
+    )
 
 
 def row_lengths(dataset: Dataset) -> IntArray:

@@ -57,15 +57,17 @@ def load_tokenizer(model: ModelOptions, workspace: Path) -> PreTrainedTokenizerB
     return tokenizer
 
 
-def load_model(model: ModelOptions, workspace: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The causal language model of `[model]`, in `dtype`, on the CPU.
+def load_model(
+    model: ModelOptions, workspace: Path, dtype: torch.dtype, tokenizer: PreTrainedTokenizerBase | None = None
+) -> PreTrainedModel:
+    """The causal language model of `[model]`, in `dtype`, on the CPU; its `tokenizer`, where it is loaded already.
 
     With `init = "scratch"` its weights are random: seed torch before. Raises StageError where it cannot be had.
     """
     from transformers import AutoModelForCausalLM
 
     quiet()
-    tokenizer = load_tokenizer(model, workspace)
+    tokenizer = tokenizer or load_tokenizer(model, workspace)
     if model.init == "scratch":
         loaded = _from_scratch(model, scratch_config(model, workspace, tokenizer), dtype)
     else:
@@ -113,8 +115,8 @@ def load_folder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenize
     if not (folder / "config.json").is_file():
         raise StageError(f"{folder}: no finished model is there (no config.json). Is the run still training?")
     options = ModelOptions(name=str(folder))
-    model = load_model(options, folder.parent, torch.float32)
-    return model.to(choose_device()).eval(), load_tokenizer(options, folder.parent)
+    tokenizer = load_tokenizer(options, folder.parent)
+    return load_model(options, folder.parent, torch.float32, tokenizer).to(choose_device()).eval(), tokenizer
 
 
 def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, place: Path) -> None:
@@ -122,9 +124,7 @@ def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, plac
     aside = place.with_name(f".{place.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    use_cache, model.config.use_cache = model.config.use_cache, True  # training had switched it off
     model.save_pretrained(aside)
-    model.config.use_cache = use_cache
     tokenizer.save_pretrained(aside)
     sync_files(aside)
     shutil.rmtree(place, ignore_errors=True)

@@ -6,22 +6,25 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
 
 from tuiftune.errors import RunStopped, StageError
+from tuiftune.options import ModelOptions
 from tuiftune.run.checkpoints import discard_after, publish, rotate, step_folder, step_folders, step_of
 from tuiftune.training.batches import check_fits, row_lengths, token_rows
 from tuiftune.training.evaluations import Evaluations
+from tuiftune.training.feed import Feed, steps_of
 from tuiftune.training.model import load_model, load_tokenizer, save_folder
 from tuiftune.training.plan import Plan
-from tuiftune.training.precision import choose_device, choose_precision, device_name
-from tuiftune.training.randomness import kept_rng
-from tuiftune.training.steps import StepResult, StepTrainer, arguments_of, unsealed_folder
+from tuiftune.training.precision import choose_device, choose_precision, device_name, float32_products
+from tuiftune.training.processes import Alone, joined, others
+from tuiftune.training.state import read_state, read_weights, write_state
+from tuiftune.training.steps import Stepper, StepResult
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,27 +39,78 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
 
     Raises RunStopped when `ctx.stopping`, its checkpoint sealed; StageError for what the user can mend.
     """
-    device = choose_device()
-    precision = choose_precision(options.precision, device)
+    device = choose_device(options.processes)
+    job = Job(options, ctx.model, ctx.workspace, ctx.seed, choose_precision(options.precision, device), ctx.resume_from)
     data = _train_rows(ctx)
     plan = Plan.of(options, row_lengths(data), device)
-
-    transformers.set_seed(ctx.seed)
     tokenizer = load_tokenizer(ctx.model, ctx.workspace)
-    # float32 whatever the precision: small updates of bf16 weights are rounded away. Autocast does the rest.
-    model = load_model(ctx.model, ctx.workspace, torch.float32)
-    _say_facts(ctx, options, plan, model, device, precision, data)
-
-    trainer = StepTrainer(model, arguments_of(options, ctx, plan, device, precision), data, plan.slots)
-    if not trainer.loss.is_chunked:
-        ctx.log("this model's logits are more than a linear layer's output: they are computed at every position")
-    run = TrainingRun(ctx, options, plan, trainer, tokenizer)
-    run.begin()
-    if run.step < plan.total_steps and not run.ended_early:
-        trainer.train(resume_from_checkpoint=None if ctx.resume_from is None else str(ctx.resume_from))
+    model = job.new_model(tokenizer)
+    _say_facts(ctx, options, plan, model, device, job.precision, data)
+    with ExitStack() as open_:
+        processes = open_.enter_context(with_others(job, plan, data, device, ctx.dir))
+        stepper = Stepper(model.to(device), options, plan, job.precision, ctx.seed, processes)
+        if not stepper.loss.is_chunked:
+            ctx.log("this model's logits are more than a linear layer's output: they are computed at every position")
+        if ctx.resume_from is not None:
+            job.resume(stepper)
+        run = TrainingRun(ctx, options, plan, stepper, tokenizer)
+        run.begin()
+        feed = Feed(steps_of(data, plan, ctx.seed, run.step, 0, processes.count), pinned=device.type == "cuda")
+        open_.callback(feed.close)
+        while processes.agree(not run.is_over):
+            run.after_step(stepper.take(next(feed)))
     if run.stopped:
         raise RunStopped(run.step)
     return run.finish()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process of a training knows."""
+
+    options: CausalLM.Options
+    model: ModelOptions
+    workspace: Path
+    seed: int
+    precision: str
+    resume_from: Path | None
+
+    def new_model(self, tokenizer: PreTrainedTokenizerBase | None = None) -> PreTrainedModel:
+        """float32 whatever the precision: small updates of bf16 weights are rounded away. Autocast does the rest."""
+        torch.manual_seed(self.seed)
+        return load_model(self.model, self.workspace, torch.float32, tokenizer)
+
+    def resume(self, stepper: Stepper) -> None:
+        """Weights, optimizer and step of the checkpoint."""
+        assert self.resume_from is not None  # noqa: S101
+        read_weights(stepper.model, self.resume_from)
+        stepper.restore(read_state(self.resume_from))
+
+
+@contextmanager
+def with_others(job: Job, plan: Plan, data: Dataset, device: torch.device, folder: Path) -> Iterator[Alone]:
+    """Inside, the other processes of `train.processes` are at work on their share of every step."""
+    count = job.options.processes
+    if count == 1:
+        yield Alone()
+        return
+    meeting = folder / "meeting"
+    meeting.unlink(missing_ok=True)
+    with others(count, help_train, (job, plan, data, meeting)), joined(0, count, device, meeting) as group:
+        yield group
+
+
+def help_train(rank: int, job: Job, plan: Plan, data: Dataset, meeting: Path) -> None:
+    """A process beside the first: the same steps, and nothing else."""
+    device = choose_device(job.options.processes, rank)
+    with joined(rank, job.options.processes, device, meeting) as group:
+        stepper = Stepper(job.new_model().to(device), job.options, plan, job.precision, job.seed, group)
+        if job.resume_from is not None:
+            job.resume(stepper)
+        feed = Feed(steps_of(data, plan, job.seed, stepper.step, rank, group.count), pinned=device.type == "cuda")
+        while group.agree(True):
+            stepper.take(next(feed))
+        feed.close()
 
 
 def _train_rows(ctx: Context) -> Dataset:
@@ -95,8 +149,8 @@ def _say_facts(
     )
     ctx.log(
         f"{model.num_parameters():,} parameters on {device_name(device)} in {precision}; "
-        f"{len(data):,} samples of {tokens['train_tokens']:,} tokens; {options.batch_size} x {options.grad_accum} = "
-        f"{plan.samples_per_step} samples a step, at most {plan.slots:,} tokens at once; "
+        f"{len(data):,} samples of {tokens['train_tokens']:,} tokens; {_step_in_words(options, plan)} a step, "
+        f"at most {plan.slots:,} tokens at once; "
         f"{plan.steps_per_epoch:,} steps an epoch, {plan.total_steps:,} in all"
     )
     if plan.warmup_steps >= plan.total_steps:
@@ -104,6 +158,13 @@ def _say_facts(
             f"the warm-up of {plan.warmup_steps:,} steps is as long as the run of {plan.total_steps:,}: "
             "the learning rate asked for is never reached. Lower train.warmup_steps"
         )
+
+
+def _step_in_words(options: CausalLM.Options, plan: Plan) -> str:
+    if plan.samples_per_step is None:
+        return f"about {options.tokens_per_step:,} tokens"
+    processes = f" x {options.processes} processes" if options.processes > 1 else ""
+    return f"{options.batch_size} x {options.grad_accum}{processes} = {plan.samples_per_step} samples"
 
 
 class TrainingRun:
@@ -114,52 +175,62 @@ class TrainingRun:
         ctx: Context,
         options: CausalLM.Options,
         plan: Plan,
-        trainer: StepTrainer,
+        stepper: Stepper,
         tokenizer: PreTrainedTokenizerBase,
     ) -> None:
         self.ctx, self.options, self.plan = ctx, options, plan
-        self.trainer, self.tokenizer = trainer, tokenizer
-        self.step = step_of(ctx.resume_from) if ctx.resume_from else 0
+        self.stepper, self.tokenizer = stepper, tokenizer
+        self.step = stepper.step
         self.stopped = False
         self.ended_early = False
         self.evaluations = Evaluations(ctx.checkpoints / "evaluations.json", up_to_step=self.step)
         self._saved_step = self.step if ctx.resume_from else -1
         self._not_finite: list[int] = []
         """The steps in a row, up to now, whose loss was no number."""
-        self._busy_s = 0.0
-        self._mark: float | None = None
-        """When training last went on; before the first step it is the trainer's first_batch_at."""
-        trainer.on_step = self.after_step
-        trainer.last_step = self.step
+        self._busy_s, self._tokens = 0.0, 0
+        """Of training since the last figures."""
+        self._mark = 0.0
+        """When training last went on."""
+        self._position: Any = None
+        """Where a stream of data stands."""
+
+    @property
+    def _unsealed(self) -> Path:
+        """Where a checkpoint is written before it is sealed and moved to its place."""
+        return self.ctx.checkpoints / ".unsealed"
 
     def begin(self) -> None:
         """The baseline of the untouched model, or what the interrupted run still owes."""
         ctx = self.ctx
         ctx.checkpoints.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(unsealed_folder(ctx), ignore_errors=True)
+        shutil.rmtree(self._unsealed, ignore_errors=True)
         discard_after(ctx.checkpoints, self.step)
         ctx.progress(self.step, self.plan.total_steps, "steps")
         if ctx.resume_from is None:
-            if ctx.stopping:
-                raise RunStopped(0)
-            figures = self.measure("eval") or {}
-            if ctx.stopping:  # nothing is trained yet: a resume starts over
-                raise RunStopped(0)
-            if self.options.early_stopping and "eval/loss" not in figures:
-                raise StageError(
-                    "train.early_stopping: no evaluator tells the loss. Add: [[evaluate]] stage = 'perplexity'"
-                )
-            self.sample()
-            if ctx.stopping:
-                raise RunStopped(0)
-            return
-        due = self._evaluation_is_due() and self.step not in self.evaluations
-        unsampled = self._samples_are_due() and self.evaluations.sampled_step < self.step
-        if due or unsampled or self.step >= self.plan.total_steps or self._ends_early():
-            self.trainer._load_from_checkpoint(str(ctx.resume_from))
-        if due and not ctx.stopping:
+            self._begin_anew()
+        else:
+            self._catch_up()
+        self._mark = time.perf_counter()
+
+    def _begin_anew(self) -> None:
+        """A stop in here trains nothing: a resume starts over."""
+        if self.ctx.stopping:
+            raise RunStopped(0)
+        figures = self.measure("eval") or {}
+        if self.ctx.stopping:
+            raise RunStopped(0)
+        if self.options.early_stopping and "eval/loss" not in figures:
+            raise StageError(
+                "train.early_stopping: no evaluator tells the loss. Add: [[evaluate]] stage = 'perplexity'"
+            )
+        self.sample()
+        if self.ctx.stopping:
+            raise RunStopped(0)
+
+    def _catch_up(self) -> None:
+        if self._evaluation_is_due() and self.step not in self.evaluations and not self.ctx.stopping:
             self.evaluate()
-        if unsampled and not ctx.stopping:
+        if self._samples_are_due() and self.evaluations.sampled_step < self.step and not self.ctx.stopping:
             self.sample()
         self.ended_early = self._ends_early()
 
@@ -174,29 +245,36 @@ class TrainingRun:
         """Whether so many evaluations brought no lower loss; also asked after a resume, which trains on no more."""
         return 0 < self.options.early_stopping <= self.evaluations.since_best
 
-    def after_step(self, result: StepResult) -> bool:
-        """Record the step and do what is due; True when training ends here."""
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no other step to take."""
+        return self.stopped or self.ended_early or self.step >= self.plan.total_steps
+
+    def after_step(self, result: StepResult) -> None:
+        """Record the step and do what is due."""
         self.step = result.step
+        self._tokens += result.tokens
+        self._position = result.position
         if self.step % self.options.log_every == 0 or self.step == self.plan.total_steps:
             self.record(result)
         else:
             self._busy_s += self._since_mark()
         self.ctx.progress(self.step, self.plan.total_steps, "steps")
-        ends = self._stop_if_asked() or self._do_what_is_due() or self._stop_if_asked()
+        self._stop_if_asked()
+        if not self.stopped:
+            self._do_what_is_due()
+            self._stop_if_asked()
         self._mark = time.perf_counter()
-        return ends
 
-    def _stop_if_asked(self) -> bool:
+    def _stop_if_asked(self) -> None:
         """A stop at the very last step lets the finished model be written."""
-        if not self.ctx.stopping or self.step >= self.plan.total_steps:
-            return False
-        self.save()
-        self.stopped = True
-        return True
+        if self.ctx.stopping and self.step < self.plan.total_steps and not self.ended_early:
+            self.save()
+            self.stopped = True
 
-    def _do_what_is_due(self) -> bool:
+    def _do_what_is_due(self) -> None:
         """Save, evaluate, sample, in this order: where all are due, a run that dies in an evaluation has its
-        checkpoint. True to stop early."""
+        checkpoint."""
         if self.plan.is_due(self.step, self.options.save_every):
             self.save()
         evaluates = self._evaluation_is_due()
@@ -204,28 +282,26 @@ class TrainingRun:
             self.evaluate()
         if self._samples_are_due():
             self.sample()
-        if not evaluates or not self._ends_early():
-            return False
-        self.ctx.log(f"early stop: {self.evaluations.since_best} evaluations without a lower loss")
-        return True
+        if evaluates and self._ends_early():
+            self.ctx.log(f"early stop: {self.evaluations.since_best} evaluations without a lower loss")
+            self.ended_early = True
 
     def record(self, result: StepResult) -> None:
         """The figures of this very step, not a mean since the last: so a resumed run has the same."""
         loss, grad_norm = float(result.loss), float(result.grad_norm)  # waits for the GPU, so before the clock
         seconds = self._busy_s + self._since_mark()
-        tokens = float(self.trainer.real_tokens)
+        epoch = self.plan.epoch_of(result.step)
         self.ctx.metric(
             result.step,
             loss=loss,
             grad_norm=grad_norm,
             learning_rate=result.learning_rate,
-            tokens_per_s=tokens / seconds,
-            tokens=tokens,
+            tokens_per_s=self._tokens / seconds,
+            tokens=self._tokens,
             seconds=seconds,
-            epoch=self.plan.epoch_of(result.step),
+            **({} if epoch is None else {"epoch": epoch}),
         )
-        self.trainer.real_tokens.zero_()
-        self._busy_s = 0.0
+        self._busy_s, self._tokens = 0.0, 0
         self._look_after(loss, grad_norm)
 
     def _look_after(self, loss: float, grad_norm: float) -> None:
@@ -250,7 +326,7 @@ class TrainingRun:
 
     def _since_mark(self) -> float:
         """Seconds of training since the last step's end; evaluations and saving lie before the mark."""
-        return time.perf_counter() - (self._mark or self.trainer.first_batch_at or 0.0)
+        return time.perf_counter() - self._mark
 
     def evaluate(self) -> None:
         """Measure, remember the loss, and keep the weights of a new best where they may be wanted."""
@@ -271,7 +347,7 @@ class TrainingRun:
 
         None where an evaluator saw the stop: what it had not finished is done after a resume.
         """
-        model = self.trainer.model
+        model = self.stepper.model
         try:
             with as_evaluated(model):
                 return self.ctx.evaluate(self.step, model, self.tokenizer, cadence=cadence)
@@ -283,10 +359,9 @@ class TrainingRun:
         if self._saved_step == self.step or (self._not_finite and not self.ctx.stopping):
             return  # weights that are no numbers would take the place of the last good ones
         ctx = self.ctx
-        aside = self.trainer.write_checkpoint()
-        self.tokenizer.save_pretrained(aside)  # so that a checkpoint can be generated from
-        folder = publish(aside, ctx.checkpoints, self.step)
-        shutil.rmtree(unsealed_folder(ctx), ignore_errors=True)
+        state = self.stepper.state() | {"position": self._position}
+        write_state(self._unsealed, self.stepper.model, self.tokenizer, state)
+        folder = publish(self._unsealed, ctx.checkpoints, self.step)
         self._saved_step = self.step
         ctx.event("checkpoint", step=self.step, path=str(folder))
         best = self.evaluations.best_step
@@ -297,33 +372,24 @@ class TrainingRun:
         best = self.evaluations.best_step
         if self.options.early_stopping and best not in (None, self.step):
             assert best is not None  # noqa: S101 - mypy cannot see it in the tuple
-            self.trainer._load_from_checkpoint(str(step_folder(self.ctx.checkpoints, best)))
+            read_weights(self.stepper.model, step_folder(self.ctx.checkpoints, best))
             self.ctx.log(f"the final model is that of step {best:,}, with the lowest evaluation loss")
             self.step = best
         self.ctx.outputs["step"] = self.step
         self.ctx.fact(model_step=self.step)
         place = self.ctx.run_dir / "model"
-        save_folder(self.trainer.model, self.tokenizer, place)
+        save_folder(self.stepper.model, self.tokenizer, place)
         return place
 
 
 @contextmanager
 def as_evaluated(model: PreTrainedModel) -> Iterator[None]:
-    """Inside, the model is in eval mode, without gradients and without the autocast of training.
-
-    In bf16 the logits of GPT-2, near -100, lie 0.5 apart, and its perplexity would be wrong. The random
-    numbers of training go on afterwards as if nothing had been.
-    """
+    """Inside, the model is in eval mode, without gradients, its products in float32: in bf16 the logits of GPT-2,
+    near -100, lie 0.5 apart, and its perplexity would be wrong."""
     training = model.training
-    wrapped = model.__dict__.get("forward")
-    original = model.__dict__.get("_original_forward")  # where accelerate keeps it
-    if original is not None:
-        model.forward = original
     model.eval()
     try:
-        with kept_rng(), torch.no_grad():
+        with torch.no_grad(), float32_products(tf32=False):
             yield
     finally:
-        if original is not None:
-            model.forward = wrapped
         model.train(training)

@@ -1,0 +1,133 @@
+"""Several processes that train one model side by side, one a GPU: every one the same step on its share of the rows.
+
+The gradients of a step are added up over the processes once, after its last micro-batch, so the step is the same
+however many there are. The first process is the run's worker; the others are its children, and end with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PATIENCE = datetime.timedelta(days=7)
+"""The others wait while the first evaluates, samples and saves, or a run is held."""
+GRACE_S = 10.0
+"""What waits for one that is gone mostly finds out by itself."""
+PR_SET_PDEATHSIG = 1
+"""linux/prctl.h"""
+
+
+class Alone:
+    """One process: nothing to add up."""
+
+    rank: int = 0
+    count: int = 1
+
+    def agree(self, go_on: bool) -> bool:
+        """Whether there is another step: what the first process says."""
+        return go_on
+
+    def add_up(self, loss: torch.Tensor, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """The loss and every gradient become their sums over the processes, in place."""
+
+    def same_weights(self, parameters: Iterable[torch.Tensor]) -> None:
+        """The weights of the first process for all."""
+
+
+class Group(Alone):
+    """One of several processes."""
+
+    def __init__(self, rank: int, count: int, device: torch.device) -> None:
+        self.rank, self.count, self._device = rank, count, device
+
+    def agree(self, go_on: bool) -> bool:
+        word = torch.tensor([int(go_on)], device=self._device)
+        torch.distributed.broadcast(word, src=0)
+        return bool(word.item())
+
+    def add_up(self, loss: torch.Tensor, parameters: Iterable[torch.nn.Parameter]) -> None:
+        waiting = [torch.distributed.all_reduce(loss, async_op=True)]
+        for parameter in parameters:
+            if not parameter.requires_grad:
+                continue
+            if parameter.grad is None:  # no row of this step fell to this process
+                parameter.grad = torch.zeros_like(parameter)
+            waiting.append(torch.distributed.all_reduce(parameter.grad, async_op=True))
+        for work in waiting:
+            work.wait()
+
+    def same_weights(self, parameters: Iterable[torch.Tensor]) -> None:
+        for parameter in parameters:
+            torch.distributed.broadcast(parameter.data, src=0)
+
+
+@contextmanager
+def joined(rank: int, count: int, device: torch.device, meeting: Path) -> Iterator[Group]:
+    """Inside, this process is one of `count`. They meet at a file, so that no port has to be chosen."""
+    if device.type == "cpu":  # they share its cores
+        torch.set_num_threads(max(1, torch.get_num_threads() // count))
+    torch.distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=f"file://{meeting}",
+        rank=rank,
+        world_size=count,
+        timeout=PATIENCE,
+    )
+    try:
+        yield Group(rank, count, device)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def others(count: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> Iterator[None]:
+    """Inside, `count - 1` more processes run `work(rank, *arguments)`; at the end they are waited for.
+
+    One that fails would leave the first waiting for it for ever, so it takes this process along: its traceback is
+    in the log by then.
+    """
+    context = multiprocessing.get_context("spawn")
+    children = [context.Process(target=_other, args=(rank, work, arguments), daemon=True) for rank in range(1, count)]
+    for child in children:
+        child.start()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set() and (ended := wait([child.sentinel for child in children], timeout=1.0)):
+            failed = [child for child in children if child.sentinel in ended and child.exitcode not in (None, 0)]
+            if failed and not over.wait(GRACE_S):
+                print(f"process {failed[0].name} of the training ended with {failed[0].exitcode}", file=sys.stderr)
+                os.kill(os.getpid(), signal.SIGABRT)
+            over.wait(1.0)
+
+    threading.Thread(target=watch, name="watch the other processes", daemon=True).start()
+    try:
+        yield
+        for child in children:
+            child.join()
+    finally:
+        over.set()
+        for child in children:
+            child.kill()
+
+
+def _other(rank: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """In the child: a stop is the first process's to see, and its death is ours."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:  # it died before that line
+        return
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    work(rank, *arguments)

@@ -1,0 +1,69 @@
+"""What a training needs to go on: weights, the optimizer's averages and the place in the data, in a folder.
+
+The random numbers of a step follow from seed and step, so there is no state of them to keep.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tuiftune.errors import StageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+STATE = "training.pt"
+
+
+def write_state(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, state: dict[str, Any]
+) -> None:
+    """A Hugging Face model that can be generated from, and beside it `state`; in a new folder, not sealed yet."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    torch.save(state, folder / STATE)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Raises StageError where a checkpoint holds none."""
+    path = folder / STATE
+    if not path.is_file():
+        raise StageError(
+            f"{folder.name} has no {STATE}, so it was written by another version of tuiftune and training cannot go on "
+            f"from it. Start a run from its weights: --set model.name={folder}"
+        )
+    # Mapped, and copied where it belongs: it is as large as two models. No pickled object but tensors and numbers.
+    found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return found
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def read_weights(model: torch.nn.Module, folder: Path) -> None:
+    """Copy the weights of a checkpoint into the model, one after another. Raises StageError where they are not
+    those of this model."""
+    from safetensors import safe_open
+
+    weights = dict(model.state_dict(keep_vars=True))
+    found: set[int] = set()
+    odd = 0
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 - not a dict
+                value = opened.get_tensor(name)
+                if name not in weights or weights[name].shape != value.shape:
+                    odd += 1
+                    continue
+                weights[name].copy_(value)
+                found.add(id(weights[name]))
+    missing = sum(id(value) not in found for value in weights.values())  # a tied weight is written once
+    if missing or odd:
+        raise StageError(
+            f"the checkpoint is not of this model: {missing} of its weights are not in it, and {odd} others are. "
+            "Was model.name changed? Start another run"
+        )
