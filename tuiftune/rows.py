@@ -45,9 +45,10 @@ TYPES: dict[str, Any] = {
     "loss_mask": "bool",
     "n_bytes": "int64",
     "document": "int64",
+    "lengths": "int32",
 }
 """The columns that flow between stages, by name, with the type of a value or of a list's items."""
-LISTS = ("segments", "input_ids", "loss_mask")
+LISTS = ("segments", "input_ids", "loss_mask", "lengths")
 
 
 class RowWriter:
