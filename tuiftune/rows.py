@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 BATCH_ROWS = 1_000
 BATCH_BYTES = 4 << 20
-"""Text in one batch; tokenizing takes some 100 bytes a token, so about 100 MiB."""
+"""Text in one batch."""
 MAX_DOCUMENT_BYTES = 32 << 20
 """A longer document is refused: tokenizing takes some 100 bytes of memory a byte of text."""
 READ_ROWS = 100

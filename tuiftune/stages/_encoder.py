@@ -169,23 +169,23 @@ class Encoder:
         import numpy as np
 
         lengths = np.fromiter(map(len, batch.encodings), dtype=np.int64, count=len(batch.encodings))
-        numbers = np.flatnonzero(lengths)
+        numbers: list[int] = np.flatnonzero(lengths).tolist()
         lengths = lengths[numbers]
-        found = [batch.encodings[number] for number in numbers.tolist()]
+        found = [batch.encodings[number] for number in numbers]
         ids = np.fromiter(chain.from_iterable(one.ids for one in found), dtype=np.int32, count=int(lengths.sum()))
-        mask = self._mask(batch, numbers.tolist())
+        mask = self._mask(batch, numbers)
         ends = np.cumsum(lengths)
         unended = ids[ends - 1] != self._eos  # some tokenizers end a text themselves
         ids = np.insert(ids, ends[unended], self._eos)
         lengths = lengths + unended
         if mask is not None:
             mask = np.insert(mask, ends[unended], True)
-            self._mask_ends(mask, np.cumsum(lengths), batch, numbers.tolist())
+            self._mask_ends(mask, np.cumsum(lengths), batch, numbers)
         n_bytes = batch.n_bytes[numbers]
         cuts = {}
         for place in np.flatnonzero(lengths > self._max_length).tolist():
             at = self._cut_at(int(lengths[place]))
-            cuts[place] = at, self._bytes_before(batch, int(numbers[place]), int(lengths[place]), at)
+            cuts[place] = at, self._bytes_before(batch, numbers[place], int(lengths[place]), at)
         return Tokens(ids, lengths, n_bytes, mask, cuts)
 
     def _mask(self, batch: Encoded, numbers: list[int]) -> np.ndarray[Any, np.dtype[np.bool_]] | None:

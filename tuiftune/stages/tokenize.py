@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 TOKENIZED_ROWS = 4_096
 """Documents encoded at once at most: 1,000 lines of a play are too few to keep every core busy."""
 TOKENIZED_BYTES = 1 << 20
-"""Text encoded at once. More is no faster: 4 MiB took as long, and 200 MiB more memory."""
+"""Text encoded at once: what the tokenizer gives back takes some 100 bytes a token, and there are two batches of it.
+More is no faster: 4 MiB took as long, and 200 MiB more memory."""
 UNKNOWN_SHARE = 0.01
 """Of the tokens; from here on it is said that the tokenizer does not know the text's characters."""
 
