@@ -1,12 +1,14 @@
-"""What the benchmarks compare is the same work: here their losses, never their times."""
+"""What the benchmarks compare is the same work: here their losses and tokens, never their times."""
 
 from __future__ import annotations
 
 import random
+import time
+from pathlib import Path
 
 import pytest
 
-from benchmarks import train
+from benchmarks import tokenize, train
 from tuiftune.paths import assets
 
 
@@ -20,3 +22,29 @@ def test_our_steps_have_the_losses_of_the_padded_recipe_on_the_plain_trainer(tmp
     assert recipe.losses[-1] < recipe.losses[0]
     assert ours.losses == pytest.approx(recipe.losses, abs=1e-4)
     assert ours.tokens == recipe.tokens
+
+
+def test_a_text_has_the_same_tokens_by_our_stages_and_by_the_padded_map(tmp_path: Path):
+    tokenizer = assets() / "babyllama-105"
+    text = tmp_path / "text.txt"
+    tokenize.make_text(assets() / "quickstart.txt", text, 20_000)
+    lines = [line for line in text.read_text().splitlines() if line]
+    assert 20_000 <= text.stat().st_size < 21_000
+    folders = [tmp_path / side for side in ("ours", "map")]
+    for folder in folders:
+        folder.mkdir()
+    ours = tokenize.ours(text, tokenizer, "line", 1500, folders[0])
+    by_map = tokenize.padded_map(text, tokenizer, "line", 1500, folders[1])
+    assert max(map(len, lines)) < 1_400, "none is cut"
+    assert (ours.rows, ours.tokens) == (by_map.rows, by_map.tokens)
+    assert ours.rows == len(lines)
+    assert ours.text_bytes == by_map.text_bytes == text.stat().st_size
+    assert ours.again_seconds is not None
+
+
+def test_memory_that_was_allocated_for_a_while_is_seen():
+    with tokenize.peak_memory() as peak:
+        taken = bytearray(b"x" * (64 << 20))
+        time.sleep(20 * tokenize.SAMPLED_S)
+        del taken
+    assert 60 << 20 < peak[0] < 200 << 20

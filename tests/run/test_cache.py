@@ -302,6 +302,15 @@ def test_a_damaged_entry_is_made_anew(data: Path, workspace: Path, run: Callable
     assert run(Lines())[2], "the entry was mended"
 
 
+def test_a_file_that_a_stage_leaves_in_an_entry_does_it_no_harm(
+    data: Path, workspace: Path, run: Callable[..., Cached]
+) -> None:
+    run(Lines())
+    arrow = next((workspace / "cache").rglob("*.arrow"))
+    (arrow.parent / "cache-0123.arrow").write_text("what datasets.map leaves")
+    assert run(Lines())[2]
+
+
 def test_two_runs_that_store_the_same_do_no_harm(data: Path, workspace: Path, run: Callable[..., Cached]) -> None:
     first = run(Lines())
     cache = StageCache(workspace / "cache")

@@ -209,6 +209,17 @@ def test_documents_are_never_all_in_memory(context: Callable[..., Context]) -> N
     assert pa.total_allocated_bytes() - before < 30 << 20
 
 
+def test_the_two_parts_lie_in_files_of_their_own_in_the_order_of_the_data(context: Callable[..., Context]) -> None:
+    ctx = context()
+    documents = [str(number) for number in range(3_000)]
+    data = load_documents(Given(documents), ctx, 0.1)
+    assert sorted(path.name for path in ctx.dir.iterdir()) == ["train.arrow", "validation.arrow"]
+    order = {split: [int(text) for text in texts(rows)] for split, rows in data.items()}
+    assert all(numbers == sorted(numbers) for numbers in order.values())
+    assert sorted([*order["train"], *order["validation"]]) == list(range(3_000))
+    assert all(rows._indices is None for rows in data.values()), "an index would take memory a document"
+
+
 def test_a_stop_is_obeyed_while_documents_are_read(
     context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,3 +94,59 @@ def test_documents_stay_apart_by_their_ends(context: Callable[..., Any], documen
     ids = [token for block in packed["input_ids"] for token in block]
     assert ids == [token for row in tokenized["train"]["input_ids"] for token in row]
     assert ids.count(2) == len(texts)
+
+
+def test_blocks_of_joined_documents_know_nothing_of_them(pack: Callable[..., Any]) -> None:
+    assert pack(rows([5, 9, 4]), block_size=8)["train"].column_names == ["input_ids", "n_bytes"]
+
+
+@pytest.mark.parametrize("lengths", [[5, 3, 8], [16], [17], [1] * 25, [3, 30, 7], [8, 8, 8, 7, 2], [1, 20, 1, 1, 20]])
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_documents_kept_apart_are_told_piece_by_piece(
+    pack: Callable[..., Any], heard: Any, lengths: list[int], with_mask: bool
+) -> None:
+    joined = pack(rows(lengths, with_mask), block_size=8)["train"]
+    apart = pack(rows(lengths, with_mask), block_size=8, documents="apart")["train"]
+    document_of = [number for number, length in enumerate(lengths) for _ in range(length)]
+    for block in apart:
+        documents = [document_of[token] for token in block["input_ids"]]
+        assert block["lengths"] == [documents.count(number) for number in sorted(set(documents))]
+    assert apart.features["lengths"].feature.dtype == "int32"
+    assert apart.remove_columns("lengths")[:] == joined[:], "the blocks themselves are no others"
+    assert heard.lines[1] == f"{heard.lines[0]}, documents kept apart"
+
+
+def test_parts_of_a_split_document_are_one_piece_where_they_meet(pack: Callable[..., Any]) -> None:
+    data = rows([6, 6, 3, 3, 6])
+    for row, document in zip(data, [1, 1, 2, 3, 3], strict=True):
+        row["document"] = document
+    packed = pack(data, block_size=16, documents="apart")["train"]
+    assert packed["lengths"][:] == [[12, 3, 1], [8]]
+
+
+def test_documents_are_kept_apart_over_many_rows(pack: Callable[..., Any]) -> None:
+    draw = random.Random(4)  # noqa: S311
+    lengths = [draw.randrange(1, 9) for _ in range(2_500)]
+    packed = pack(rows(lengths), block_size=64, documents="apart")["train"]
+    ends, total = set(), 0
+    for pieces in packed["lengths"]:
+        for piece in pieces:
+            total += piece
+            ends.add(total)
+    document_ends = {sum(lengths[: number + 1]) for number in range(len(lengths))}
+    block_ends = {token + 1 for token in (block[-1] for block in packed["input_ids"])}
+    assert ends == document_ends | block_ends
+
+
+def test_what_tokenize_splits_is_put_together_again_and_nothing_else(
+    context: Callable[..., Any], documents: Callable[..., Any]
+) -> None:
+    texts = ["Once upon a time there was a cat.", "The end came soon.", "Hi"]
+    tokenized = Tokenize(Tokenize.Options(max_length=16)).run(context(Tokenize, input=documents(texts, ["Hi"])))
+    packed = Pack(Pack.Options(block_size=32, documents="apart", validation=True))
+    data = packed.run(context(Pack, input=tokenized))
+    ends = [[place for place, token in enumerate(block, 1) if token == 2] for block in data["train"]["input_ids"]]
+    for block, pieces, ended in zip(data["train"]["input_ids"], data["train"]["lengths"], ends, strict=True):
+        assert sum(pieces) == len(block)
+        assert [sum(pieces[: number + 1]) for number in range(len(pieces))] == sorted({*ended, len(block)})
+    assert data["validation"]["lengths"][:] == [[len(data["validation"][0]["input_ids"])]]

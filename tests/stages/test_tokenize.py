@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +98,99 @@ def test_a_character_of_several_tokens_counts_its_bytes_once(tokenize: Callable[
     data = tokenize([text], ["b"], model=ModelOptions(tokenizer=str(byte_level)), max_length=10)
     assert [len(row) for row in data["train"]["input_ids"]] == [10, 9, 2]
     assert sum(data["train"]["n_bytes"]) == 20
+
+
+def drawn_texts(count: int) -> list[str]:
+    """Some short, some long, some of no letter at all, in no order."""
+    draw = random.Random(5)  # noqa: S311
+    words = [*STORY.split(), "\U0001f600", "\u6771\u4eac", "a\u0301", "</s>"]
+    return [" ".join(draw.choices(words, k=draw.choice([0, 1, 2, 5, 9, 60, 200]))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("overflow", ["split", "truncate"])
+@pytest.mark.parametrize("special_tokens", [False, True])
+@pytest.mark.parametrize("kind", ["shipped", "bytes"])
+def test_batches_give_what_the_tokenizer_gives_document_by_document(
+    tokenize: Callable[..., Any], tokenizer: Any, byte_level: Path, monkeypatch: pytest.MonkeyPatch,
+    overflow: str, special_tokens: bool, kind: str,
+) -> None:  # fmt: skip
+    """Many batches, of short documents, of long ones and of both; what is right is found in the plainest of ways."""
+    from transformers import AutoTokenizer
+
+    monkeypatch.setattr("tuiftune.stages.tokenize.TOKENIZED_ROWS", 16)
+    monkeypatch.setattr("tuiftune.stages.tokenize.TOKENIZED_BYTES", 1_000)
+
+    model = ModelOptions(tokenizer=str(byte_level)) if kind == "bytes" else None
+    plain = AutoTokenizer.from_pretrained(str(byte_level)) if kind == "bytes" else tokenizer
+    texts = drawn_texts(600)
+    data = tokenize(texts, ["b"], model=model, max_length=32, overflow=overflow, special_tokens=special_tokens)
+    expected: dict[str, list[Any]] = {"input_ids": [], "n_bytes": [], "document": []}
+    for number, text in enumerate(filter(None, texts), start=1):
+        found = plain(text, return_offsets_mapping=True, split_special_tokens=not special_tokens)
+        ids, starts = found["input_ids"], [start for start, _end in found["offset_mapping"]]
+        if ids[-1] != plain.eos_token_id:
+            ids, starts = [*ids, plain.eos_token_id], [*starts, len(text)]
+        cuts = cut_points(len(ids), 32) if overflow == "split" else [0, min(32, len(ids))]
+        for start, end in itertools.pairwise(cuts):
+            first, last = (starts[at] if at < len(ids) else len(text) for at in (start, end))
+            expected["input_ids"].append(ids[start:end])
+            expected["n_bytes"].append(len(text[0 if not start else first : last].encode()))
+            expected["document"].append(number)
+    assert {name: data["train"][name][:] for name in expected} == expected
+
+
+def test_a_tokenizer_that_does_something_to_the_text_itself_is_asked_itself(
+    tokenize: Callable[..., Any], tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = type(tokenizer)
+
+    class Lower(kind):  # type: ignore[misc, valid-type]
+        def __call__(self, text: Any, **more: Any) -> Any:
+            lower = [one.lower() for one in text] if isinstance(text, list) else text.lower()
+            return super().__call__(lower, **more)
+
+    own = Lower.from_pretrained(str(assets() / "babyllama-105"))
+    monkeypatch.setattr("tuiftune.training.model.load_tokenizer", lambda *_: own)
+    upper = tokenize([STORY.upper() * 3, "HI"], ["B"], max_length=32)
+    monkeypatch.undo()
+    lower = tokenize([STORY.lower() * 3, "hi"], ["b"], max_length=32)
+    assert upper["train"][:] == lower["train"][:]
+    assert upper["train"].num_rows > 3
+
+
+def test_a_tokenizer_in_python_works_and_shares_bytes_out_by_its_tokens(
+    tokenize: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import ByT5Tokenizer
+
+    slow = ByT5Tokenizer()
+    assert not slow.is_fast
+    monkeypatch.setattr("tuiftune.training.model.load_tokenizer", lambda *_: slow)
+    data = tokenize([STORY, "", "Hi"], ["Bye"], max_length=32)["train"]
+    ids = [slow(text).input_ids for text in (STORY, "Hi")]
+    assert [token for row in data["input_ids"] for token in row] == [*ids[0], *ids[1]]
+    assert data["n_bytes"][:-1] == [len(STORY.encode()) * 32 // len(ids[0]), sum(data["n_bytes"][1:-1])]
+    assert sum(data["n_bytes"]) == len(STORY.encode()) + 2
+
+
+@pytest.mark.parametrize("before", ["false", None])
+def test_every_core_encodes_and_the_environment_is_left_as_it_was(
+    tokenize: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    from tuiftune.stages._encoder import Encoder
+
+    if before is None:
+        monkeypatch.delenv("TOKENIZERS_PARALLELISM")
+    seen, encode = [], Encoder.encode
+
+    def looked(self: Encoder, table: Any) -> Any:
+        seen.append(os.environ.get("TOKENIZERS_PARALLELISM"))
+        return encode(self, table)
+
+    monkeypatch.setattr(Encoder, "encode", looked)
+    tokenize(["a"], ["b"])
+    assert seen == ["true", "true"]
+    assert os.environ.get("TOKENIZERS_PARALLELISM") == before
 
 
 def test_splitting_is_said(tokenize: Callable[..., Any], heard: Any) -> None:

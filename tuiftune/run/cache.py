@@ -27,6 +27,7 @@ import tuiftune
 from tuiftune.errors import StageError
 from tuiftune.options import ModelOptions
 from tuiftune.paths import resolve_path
+from tuiftune.run.content import content_key
 from tuiftune.run.data import written_files
 from tuiftune.run.files import sync_folder, write_json
 from tuiftune.stage import Context, Recorder, Stage
@@ -34,7 +35,7 @@ from tuiftune.stage import Context, Recorder, Stage
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = ["CacheHit", "StageCache", "cached_stage", "content_key"]
+__all__ = ["CacheHit", "StageCache", "cached_stage"]
 
 FORMAT = 1
 """Raise it when the layout of an entry changes."""
@@ -166,11 +167,12 @@ class StageCache:
         try:
             manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
             files = [FileRead(**file) for file in manifest["files"]]
-            whole = manifest["key"] == key and manifest["output"] == _output_sizes(entry)
+            # Files that a stage has left there beside ours do no harm.
+            whole = manifest["key"] == key and manifest["output"].items() <= _output_sizes(entry).items()
             if not whole or any(_read(Path(file.path)) != file for file in files):
                 return None
             dataset = datasets.load_from_disk(str(entry), keep_in_memory=False)
-        except (OSError, ValueError, KeyError, TypeError):  # damaged, or gone meanwhile: made anew
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or gone meanwhile: made anew
             return None
         return CacheHit(dataset, _chained(key, files), manifest["messages"], manifest["facts"])
 
@@ -218,17 +220,6 @@ def cached_stage(
     for path in written_files(dataset, ctx.dir):
         path.unlink(missing_ok=True)  # the cache has it now
     return hit.dataset, hit.key, False
-
-
-def content_key(dataset: DatasetDict) -> str:
-    """A fingerprint of the rows themselves, where it is not known what they were made of."""
-    digest = hashlib.sha256()
-    for name in sorted(dataset):
-        digest.update(f"{name} {dataset[name].features}".encode())
-        for table in dataset[name].with_format("arrow").iter(batch_size=1000):
-            for batch in table.combine_chunks().to_batches():
-                digest.update(batch.serialize())
-    return digest.hexdigest()
 
 
 def tokenizer_digest(model: ModelOptions, workspace: Path) -> str | None:

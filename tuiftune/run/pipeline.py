@@ -13,7 +13,8 @@ from tuiftune.errors import StageError
 from tuiftune.paths import cache_folder
 from tuiftune.plugins import Registry
 from tuiftune.profile import Pipeline, PlannedStage
-from tuiftune.run.cache import StageCache, cached_stage, content_key
+from tuiftune.run.cache import StageCache, cached_stage
+from tuiftune.run.content import content_key
 from tuiftune.run.data import load_documents
 from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run
@@ -61,6 +62,10 @@ class PipelineRun:
 
     def prepare_data(self) -> DatasetDict:
         """Dataset and preprocess stages, each from the cache where nothing it depends on has changed."""
+        import datasets
+
+        # `ctx.input.map` would leave its files in the entries of our cache; so it does in a temporary folder.
+        datasets.disable_caching()
         dataset: DatasetDict | None = None
         key = ""
         cache = StageCache(cache_folder(self.workspace))
@@ -81,7 +86,7 @@ class PipelineRun:
         """
         data_file = Run(self.run_dir).data_file
         if self.resume_from is None:
-            write_json(data_file, {"content": content_key(dataset)})
+            write_json(data_file, {"rows": content_key(dataset)})
         elif other_data(data_file, dataset):
             raise StageError(
                 "the data is no longer what this run began with, so it cannot go on where it was. Put the data back "
@@ -196,7 +201,7 @@ class PipelineRun:
 def other_data(data_file: Path, dataset: DatasetDict) -> bool:
     """Whether `dataset` is known to be another than the one written down in a run's data.json."""
     try:
-        began_with = json.loads(data_file.read_text(encoding="utf-8"))["content"]
+        began_with = json.loads(data_file.read_text(encoding="utf-8"))["rows"]
     except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: nobody knows
         return False
     return bool(began_with != content_key(dataset))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tuiftune
 from tuiftune.errors import RunStopped
@@ -31,12 +31,19 @@ class Pack(tuiftune.Preprocessor):
             description="pack the validation split too; its perplexity can then not be compared with that of runs "
             "that measure documents one by one",
         )
+        documents: Literal["apart", "joined"] = tuiftune.Field(
+            "joined",
+            description="'apart': a token sees nothing of the documents before its own in the block, and the first "
+            "token of each carries no loss; 'joined': a block is read as one text",
+        )
 
     def run(self, ctx: tuiftune.Context) -> DatasetDict:
         """The tokens of all rows, none lost: the last block is shorter.
 
-        `loss_mask` goes along; `n_bytes` of a block is its rows' in proportion to their tokens in it. Raises
-        StageError where train is shorter than one block, or blocks do not fit the model.
+        `loss_mask` goes along; `n_bytes` of a block is its rows' in proportion to their tokens in it. With documents
+        apart, `lengths` (int32) has the tokens of each piece of a document in the block, in order; parts of a document
+        that was split are one piece where they meet. Raises StageError where train is shorter than one block, or
+        blocks do not fit the model.
         """
         import datasets
 
@@ -53,12 +60,15 @@ class Pack(tuiftune.Preprocessor):
 
     def _pack(self, split: str, dataset: Dataset, ctx: tuiftune.Context) -> Dataset:
         columns = [name for name in ("input_ids", "n_bytes", "loss_mask") if name in dataset.column_names]
+        apart = self.options.documents == "apart"
+        parts = _tokens(split, dataset, columns, apart, ctx)
+        columns += ["lengths"] if apart else []
         size = self.options.block_size
         per_write = max(1, WRITE_TOKENS // size)
         tokens = blocks = 0
         with RowWriter(ctx.dir / f"{split}.arrow", columns) as writer:
             waiting: list[dict[str, Any]] = []
-            for block in _blocks(_tokens(split, dataset, columns, ctx), size):
+            for block in _blocks(parts, size):
                 tokens += len(block["input_ids"])
                 blocks += 1
                 waiting.append(block)
@@ -73,7 +83,8 @@ class Pack(tuiftune.Preprocessor):
             if waiting:
                 writer.add_batch(_columns(waiting, columns))
             packed = writer.finish()
-        ctx.log(f"{split}: {len(dataset):,} rows, {tokens:,} tokens packed into {blocks:,} blocks of {size:,}")
+        line = f"{split}: {len(dataset):,} rows, {tokens:,} tokens packed into {blocks:,} blocks of {size:,}"
+        ctx.log(line + (", documents kept apart" if apart else ""))
         return packed
 
 
@@ -81,8 +92,13 @@ def _columns(rows: list[dict[str, Any]], columns: list[str]) -> dict[str, list[A
     return {name: [row[name] for row in rows] for name in columns}
 
 
-def _tokens(split: str, dataset: Dataset, columns: list[str], ctx: tuiftune.Context) -> Iterator[dict[str, np.ndarray]]:
-    """The rows of a batch end to end: arrays of one value a token, `n_bytes` spread over the tokens of its row."""
+def _tokens(
+    split: str, dataset: Dataset, columns: list[str], apart: bool, ctx: tuiftune.Context
+) -> Iterator[dict[str, np.ndarray]]:
+    """The rows of a batch end to end: arrays of one value a token, `n_bytes` spread over the tokens of its row.
+
+    Where documents are kept apart, `document` is another number for each; a row is one where none is known.
+    """
     import numpy as np
 
     done = 0
@@ -91,8 +107,12 @@ def _tokens(split: str, dataset: Dataset, columns: list[str], ctx: tuiftune.Cont
         found = {"input_ids": lists.flatten().to_numpy()}
         if "loss_mask" in columns:
             found["loss_mask"] = table.column("loss_mask").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        lengths = lists.value_lengths().to_numpy()
+        if apart:
+            known = "document" in dataset.column_names
+            number = table.column("document").to_numpy() if known else done + np.arange(table.num_rows)
+            found["document"] = np.repeat(number, lengths)
         if "n_bytes" in columns:
-            lengths = lists.value_lengths().to_numpy()
             found["n_bytes"] = _spread(np.asarray(table.column("n_bytes").to_numpy()), lengths)
         yield found
         done += table.num_rows
@@ -132,7 +152,12 @@ def _blocks(parts: Iterator[dict[str, np.ndarray]], size: int) -> Iterator[dict[
 
 
 def _block(held: dict[str, np.ndarray], start: int, end: int) -> dict[str, Any]:
+    import numpy as np
+
     block: dict[str, Any] = {name: values[start:end] for name, values in held.items()}
+    if "document" in block:
+        others = np.flatnonzero(np.diff(block.pop("document"))) + 1  # where another one begins
+        block["lengths"] = np.diff(others, prepend=0, append=end - start)
     if "n_bytes" in block:
         block["n_bytes"] = int(block["n_bytes"].sum())
     return block

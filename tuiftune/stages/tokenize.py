@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import tuiftune
 from tuiftune.errors import RunStopped
-from tuiftune.rows import RowWriter, read_batches
+from tuiftune.rows import RowWriter, lists, made_ahead, read_tables
+from tuiftune.stages._encoder import Encoder, Tokens, on_all_cores
 from tuiftune.stages._positions import check_length
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
+TOKENIZED_ROWS = 4_096
+"""Documents encoded at once at most: 1,000 lines of a play are too few to keep every core busy."""
+TOKENIZED_BYTES = 1 << 20
+"""Text encoded at once: what the tokenizer gives back takes some 100 bytes a token, and there are two batches of it.
+More is no faster: 4 MiB took as long, and 200 MiB more memory."""
 UNKNOWN_SHARE = 0.01
 """Of the tokens; from here on it is said that the tokenizer does not know the text's characters."""
 
@@ -62,19 +67,17 @@ class Tokenize(tuiftune.Preprocessor):
     def _tokenize(self, split: str, dataset: Dataset, tokenizer: Any, ctx: tuiftune.Context) -> tuple[Dataset, Report]:
         with_mask = "segments" in dataset.column_names
         columns = ["text", "segments"] if with_mask else ["text"]
-        encoder = _Encoder(tokenizer, self.options.special_tokens, with_mask)
+        encoder = Encoder(
+            tokenizer, self.options.special_tokens, with_mask, self.options.max_length, self._cuts_of_a_document
+        )
         report = Report(max_length=self.options.max_length)
         written = ["input_ids", "n_bytes", "document", *(["loss_mask"] if with_mask else [])]
         done = 0
-        with RowWriter(ctx.dir / f"{split}.arrow", written) as writer:
-            for batch in read_batches(dataset, columns, "text"):
-                rows: dict[str, list[Any]] = {name: [] for name in written}
-                for document in encoder.encode(batch["text"], batch.get("segments")):
-                    for row in self._rows(document, encoder, report):
-                        for name in written:
-                            rows[name].append(row[name])
-                writer.add_batch(rows)
-                done += len(batch["text"])
+        with on_all_cores(), RowWriter(ctx.dir / f"{split}.arrow", written) as writer:
+            tables = read_tables(dataset, columns, "text", TOKENIZED_ROWS, TOKENIZED_BYTES)
+            for batch in made_ahead(encoder.encode(table) for table in tables):
+                writer.add_batch(self._rows(encoder.tokens(batch), encoder.unknown_id, report))
+                done += batch.documents
                 ctx.progress(done, len(dataset), f"documents of {split}")
                 if ctx.stopping:
                     raise RunStopped(0)
@@ -82,36 +85,40 @@ class Tokenize(tuiftune.Preprocessor):
         report.say(split, len(dataset), self.options.overflow, with_mask, tokenizer, ctx)
         return tokenized, report
 
-    def _rows(self, document: Document, encoder: _Encoder, report: Report) -> Iterator[dict[str, Any]]:
-        """The rows of one document; parts of a split one have no end-of-text token but the last."""
-        length, limit = len(document.ids), self.options.max_length
-        report.add(document, encoder.unknown_id)
-        if length <= limit:
-            cuts, ends = [0, length], [0, len(document.text.encode())]
-        else:
-            cuts = [0, limit] if self.options.overflow == "truncate" else cut_points(length, limit)
-            ends = encoder.bytes_before(document, cuts)
-            report.long_documents += 1
-        for number in range(len(cuts) - 1):
-            start, end = cuts[number], cuts[number + 1]
-            report.tokens += end - start
-            report.rows += 1
-            yield {
-                "input_ids": document.ids[start:end],
-                "n_bytes": ends[number + 1] - ends[number],
-                "document": report.documents,  # the parts of one are neighbours and have the same number
-                "loss_mask": document.mask[start:end] if document.mask is not None else None,
-            }
+    def _cuts_of_a_document(self, length: int) -> list[int]:
+        limit = self.options.max_length
+        return [limit] if self.options.overflow == "truncate" else cut_points(length, limit)[1:-1]
 
+    def _rows(self, tokens: Tokens, unknown_id: int | None, report: Report) -> dict[str, Any]:
+        """The rows of a batch, by column; parts of a split document have no end-of-text token but the last."""
+        import numpy as np
 
-@dataclass(frozen=True)
-class Document:
-    """One document as tokens, its end-of-text token included."""
-
-    text: str
-    ids: list[int]
-    mask: list[bool] | None
-    """For each token whether it carries loss; None where no document of the data has segments."""
+        document_ends, byte_ends = np.cumsum(tokens.lengths), np.cumsum(tokens.n_bytes)
+        ends, end_bytes = [document_ends], [byte_ends]  # of the rows, in tokens and bytes from the start of the batch
+        for number, (cuts, bytes_before) in tokens.cuts.items():
+            ends.append(document_ends[number] - tokens.lengths[number] + np.array(cuts))
+            end_bytes.append(byte_ends[number] - tokens.n_bytes[number] + np.array(bytes_before))
+        row_ends = np.concatenate(ends)
+        order = np.argsort(row_ends)
+        row_ends = row_ends[order]
+        n_bytes = np.diff(np.concatenate(end_bytes)[order], prepend=0)
+        document = np.searchsorted(document_ends, row_ends)
+        ids, mask, lengths = tokens.ids, tokens.mask, np.diff(row_ends, prepend=0)
+        first = report.documents + 1
+        report.add(tokens, unknown_id)
+        if self.options.overflow == "truncate" and tokens.cuts:  # the row after a cut is thrown away
+            cut = np.isin(document, list(tokens.cuts)) & (row_ends == document_ends[document])
+            kept = np.repeat(~cut, lengths)
+            ids, mask = ids[kept], mask[kept] if mask is not None else None
+            lengths, n_bytes, document = lengths[~cut], n_bytes[~cut], document[~cut]
+        report.tokens += len(ids)
+        report.rows += len(lengths)
+        return {
+            "input_ids": lists(ids, lengths),
+            "n_bytes": n_bytes,
+            "document": first + document,  # the parts of one are neighbours and have the same number
+            "loss_mask": lists(mask, lengths) if mask is not None else None,
+        }
 
 
 @dataclass
@@ -130,12 +137,14 @@ class Report:
     long_documents: int = 0
     tokens_with_loss: int = 0
 
-    def add(self, document: Document, unknown_id: int | None) -> None:
-        self.documents += 1
-        self.tokens_read += len(document.ids)
-        self.longest = max(self.longest, len(document.ids))
-        self.unknown += document.ids.count(unknown_id) if unknown_id is not None else 0
-        self.tokens_with_loss += sum(document.mask) if document.mask is not None else len(document.ids)
+    def add(self, tokens: Tokens, unknown_id: int | None) -> None:
+        """The documents of a batch."""
+        self.documents += len(tokens.lengths)
+        self.tokens_read += len(tokens.ids)
+        self.longest = max(self.longest, int(tokens.lengths.max(initial=0)))
+        self.long_documents += len(tokens.cuts)
+        self.unknown += int((tokens.ids == unknown_id).sum()) if unknown_id is not None else 0
+        self.tokens_with_loss += int(tokens.mask.sum()) if tokens.mask is not None else len(tokens.ids)
 
     def say(
         self, split: str, given: int, overflow: str, with_mask: bool, tokenizer: Any, ctx: tuiftune.Context
@@ -169,57 +178,6 @@ class Report:
             )
 
 
-class _Encoder:
-    """A tokenizer, asked for just what is needed."""
-
-    def __init__(self, tokenizer: Any, special_tokens: bool, with_mask: bool) -> None:
-        if with_mask and not tokenizer.is_fast:
-            raise tuiftune.StageError(
-                "documents with segments need a fast tokenizer (one with a tokenizer.json), which this model lacks"
-            )
-        self._tokenizer, self._with_mask = tokenizer, with_mask
-        self._arguments = {
-            "split_special_tokens": not special_tokens,
-            "return_attention_mask": False,
-            "return_token_type_ids": False,
-            "verbose": False,  # no warning about long documents: they are cut here
-        }
-        self._eos: int = tokenizer.eos_token_id
-        unknown: int | None = tokenizer.unk_token_id
-        self.unknown_id = unknown if unknown != self._eos else None
-        """None for GPT-2 and its like, which know every byte and name their end-of-text token here."""
-
-    def encode(self, texts: list[str], segments: list[Any] | None) -> Iterator[Document]:
-        """Documents of a batch that hold any token."""
-        found = self._tokenizer(texts, return_offsets_mapping=self._with_mask, **self._arguments)
-        for index, ids in enumerate(found["input_ids"]):
-            if not texts[index] or not ids:
-                continue
-            mask = None
-            if self._with_mask:
-                mask = _loss_mask(segments[index] if segments else None, found["offset_mapping"][index])
-            if ids[-1] != self._eos:  # some tokenizers end a text themselves
-                ids.append(self._eos)
-                if mask is not None:
-                    mask.append(True)
-            if mask is not None and segments and segments[index]:
-                mask[-1] = bool(segments[index][-1]["loss"])
-            yield Document(texts[index], ids, mask)
-
-    def bytes_before(self, document: Document, cuts: Sequence[int]) -> list[int]:
-        """UTF-8 bytes of the text before each of the tokens at `cuts`; all of them before the end."""
-        text, total = document.text, len(document.text.encode())
-        if not self._tokenizer.is_fast:  # tells no positions: in proportion to the tokens
-            return [total * cut // len(document.ids) for cut in cuts]
-        offsets = self._tokenizer(text, return_offsets_mapping=True, **self._arguments)["offset_mapping"]
-        ends, character = [0], 0
-        for cut in cuts[1:]:
-            before = character
-            character = max(before, offsets[cut][0]) if cut < len(offsets) else len(text)
-            ends.append(ends[-1] + len(text[before:character].encode()))
-        return ends
-
-
 def cut_points(length: int, limit: int) -> list[int]:
     """Where to cut `length` tokens into parts of `limit`: [0, limit, 2 * limit, ..., length].
 
@@ -229,21 +187,6 @@ def cut_points(length: int, limit: int) -> list[int]:
     if len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
         cuts[-2] -= 1
     return cuts
-
-
-def _loss_mask(segments: list[dict[str, Any]] | None, offsets: list[tuple[int, int]]) -> list[bool]:
-    """For each token whether some character of it lies in a segment with loss."""
-    import numpy as np
-
-    if segments is None:
-        return [True] * len(offsets)
-    flags = np.repeat([segment["loss"] for segment in segments], [len(segment["text"]) for segment in segments])
-    before = np.concatenate([[0], np.cumsum(flags)])  # characters with loss before each character
-    spans = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
-    starts = np.minimum(spans[:, 0], len(flags) - 1)
-    ends = np.maximum(spans[:, 1], starts + 1)  # a token of no character, such as BOS, goes with the one that follows
-    mask: list[bool] = (before[ends] > before[starts]).tolist()
-    return mask
 
 
 @tuiftune.hookimpl
