@@ -23,6 +23,7 @@ class Pack(tuiftune.Preprocessor):
     """Lay tokenized documents end to end, in their order, and cut them into full blocks."""
 
     name = "pack"
+    needs_validation = False
 
     class Options(tuiftune.Options):
         block_size: int = tuiftune.Field(512, ge=8, description="tokens in a block")
@@ -36,7 +37,8 @@ class Pack(tuiftune.Preprocessor):
         """The tokens of all rows, none lost: the last block is shorter.
 
         `loss_mask` goes along; `n_bytes` of a block is its rows' in proportion to their tokens in it. Raises
-        StageError where train is shorter than one block, or blocks do not fit the model.
+        StageError where train is shorter than one block, or blocks do not fit the model. A stream is packed chunk by
+        chunk.
         """
         import datasets
 
@@ -47,7 +49,7 @@ class Pack(tuiftune.Preprocessor):
         check_length("pack.block_size", self.options.block_size, ctx)
         packed = dict(ctx.input)
         packed["train"] = self._pack("train", ctx.input["train"], ctx)
-        if self.options.validation:
+        if self.options.validation and "validation" in ctx.input:
             packed["validation"] = self._pack("validation", ctx.input["validation"], ctx)
         return datasets.DatasetDict(packed)
 
@@ -65,7 +67,7 @@ class Pack(tuiftune.Preprocessor):
                 if len(waiting) >= per_write:
                     writer.add_batch(_columns(waiting, columns))
                     waiting = []
-            if tokens < size and split == "train":
+            if tokens < size and split == "train" and not ctx.streaming:
                 raise tuiftune.StageError(
                     f"train is shorter than one block: {tokens:,} tokens, and pack.block_size is {size:,}. "
                     "Bring more text, or a smaller block: --set pack.block_size=N"
