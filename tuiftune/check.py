@@ -274,6 +274,7 @@ class _Checker:
         path = ("dataset", "validation")
         fraction = isinstance(value, float) and 0 < value < 1
         count = type(value) is int and value >= 1
+        hint: str | None
         if streaming:
             what, hint = (
                 "of a stream must be a number of documents",

@@ -109,10 +109,10 @@ class TokenStream:
     @property
     def longest_row(self) -> int | None:
         """The most tokens a row may have, as the last stage with `max_length` or `block_size` says; None without."""
-        limits = (
-            getattr(stage.options, name, None) for stage, _ in self._preprocess for name in ("max_length", "block_size")
-        )
-        return next(iter([limit for limit in limits if isinstance(limit, int)][::-1]), None)
+        options = [stage.options for stage, _ in self._preprocess]
+        limits = [getattr(each, name, None) for each in options for name in ("max_length", "block_size")]
+        found = [limit for limit in limits if isinstance(limit, int)]
+        return found[-1] if found else None
 
     def rows(self, position: Position | None = None) -> Iterator[tuple[Row, Position]]:
         """Every row from `position` on (from the begin when left out) with the position after it, without an end.
@@ -123,13 +123,15 @@ class TokenStream:
         ends it from any thread. Raises StageError where a pass gives no row or the documents of `position` are not
         found again, and whatever the stages raise.
         """
-        signals = Signals(stopping=self._closed)
+        if self._closed:
+            return
+        signals = Signals()
         self._reading.append(signals)
         with ThreadPoolExecutor(1, "stream") as ahead:
             chunks = self._chunks(position or self._begin(0), signals)
             try:
                 coming = ahead.submit(next, chunks)
-                while not signals.stopping:
+                while True:
                     chunk = coming.result()
                     coming = ahead.submit(next, chunks)
                     for number in range(chunk.start["row"], len(chunk.rows)):
@@ -158,6 +160,8 @@ class TokenStream:
         while True:
             begun, rows_of_pass = at["chunk"] == 0, 0
             for start, documents in self._documents(at, signals):
+                if signals.stopping:
+                    raise RunStopped(0)
                 rows = self._prepared(documents, signals)
                 rows_of_pass += len(rows)
                 said.chunk(len(documents), rows)
