@@ -169,7 +169,12 @@ class Stage:
 
 class DatasetLoader(Stage):
     """Returns documents: an iterable of `str`, of `{"text": str}`, of
-    `{"segments": [{"text": str, "loss": bool}, ...]}`, or a `datasets.Dataset` / `DatasetDict`."""
+    `{"segments": [{"text": str, "loss": bool}, ...]}`, or a `datasets.Dataset` / `DatasetDict`.
+
+    With `ctx.streaming`, `run` is called once for each pass over the documents, which must come in the same order each
+    time. An iterable with `state_dict` and `load_state_dict`, as `datasets.IterableDataset` has them (a state is JSON),
+    is entered in the middle when a run is resumed; another is read up to there.
+    """
 
     kind = "dataset"
 

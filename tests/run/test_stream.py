@@ -396,6 +396,28 @@ def test_the_held_out_set_comes_from_the_cache_and_the_stream_is_the_same(prepar
     assert content_key(first) == content_key(second)
 
 
+def test_a_run_on_a_stream_is_resumed_on_the_same_files_alone(workspace: Path, tmp_path: Path) -> None:
+    (workspace / "a.txt").write_text("".join(f"this is line {number}\n" for number in range(30)))
+    registry = load_registry(workspace)
+    pipeline = build({**PIPELINE, "train": {"stage": "demo", "steps": 2, "seconds_per_step": 0}}, registry)
+    PipelineRun(workspace, tmp_path / "run", pipeline, registry, ListRecorder()).run()
+    checkpoint = tmp_path / "run" / "checkpoints" / "step-000002"
+    PipelineRun(workspace, tmp_path / "run", pipeline, registry, ListRecorder(), resume_from=checkpoint).run()
+    with (workspace / "a.txt").open("a") as file:
+        file.write("one more\n")
+    with pytest.raises(StageError, match=r"^the data is no longer what this run began with"):
+        PipelineRun(workspace, tmp_path / "run", pipeline, registry, ListRecorder(), resume_from=checkpoint).run()
+
+
+def test_a_model_is_measured_on_what_is_held_out_of_a_stream(workspace: Path) -> None:
+    from tuiftune.paths import assets
+    from tuiftune.run.evaluate import evaluate
+
+    (workspace / "a.txt").write_text("".join(f"this is line {number}\n" for number in range(30)))
+    figures = evaluate(workspace, {**PIPELINE, "evaluate": [{"stage": "perplexity"}]}, assets() / "babyllama-105", None)
+    assert figures["perplexity"]["tokens"] > 0
+
+
 def test_a_stream_is_known_by_all_of_its_files(prepare: Callable[..., Any], workspace: Path) -> None:
     first, _ = prepare()
     with (workspace / "a.txt").open("a") as file:

@@ -76,6 +76,8 @@ def load_head(stage: DatasetLoader, ctx: Context, validation: int | str) -> Data
             if isinstance(validation, int)
             else f"the stream holds no document ({name})"
         )
+    count = sum(map(len, found.values()))
+    ctx.progress(count, count, "documents")
     ctx.log(f"streaming; validation: {len(found['validation']):,} documents, {said}")
     ctx.log(f"what is said of train from here on is said of its first {len(found['train']):,} documents")
     return datasets.DatasetDict(found)
