@@ -37,7 +37,8 @@ def test_the_options_of_a_stage_are_those_of_its_class_and_of_the_core(workspace
     text = {option.name: option for option in found["dataset", "text"].options}
     assert (text["path"].type, text["path"].required, text["path"].default) == ("string", True, None)
     assert text["unit"].type == "'line' | 'paragraph' | 'file'"
-    assert (text["validation"].type, text["validation"].default) == ("float | string", 0.1)
+    assert (text["validation"].type, text["validation"].default) == ("float | integer | string", 0.1)
+    assert (text["streaming"].type, text["streaming"].default) == ("boolean", False)
     train = {option.name: option for option in found["train", "causal_lm"].options}
     assert (train["max_steps"].type, train["max_steps"].default) == ("integer", None)
     assert "validation" not in train
@@ -58,7 +59,8 @@ def test_a_stages_options_without_a_json_schema_are_listed_all_the_same(workspac
     (odd,) = [stage for stage in read_catalog(workspace).stages if stage.name == "odd"]
     assert [(option.name, option.type) for option in odd.options] == [
         ("thing", "value"),
-        ("validation", "float | string"),
+        ("validation", "float | integer | string"),
+        ("streaming", "boolean"),
     ]
 
 

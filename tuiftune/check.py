@@ -19,6 +19,7 @@ from tuiftune.stage import CORE_OPTIONS, KINDS, Stage
 from tuiftune.toml_lines import KeyPath
 
 DEFAULT_VALIDATION = 0.1
+DEFAULT_STREAMING = False
 DEFAULT_SEED = 42
 SECTIONS = ("extends", "description", "seed", "model", "dataset", "preprocess", "train", "evaluate", "run")
 LISTS = ("preprocess", "evaluate")
@@ -65,7 +66,9 @@ class Pipeline:
     run: RunOptions
     seed: int
     validation: float | str
-    """Held out of the data: a fraction, a file, or the name of a split."""
+    """Held out of the data: a fraction (of a stream: a number of documents), a file, or the name of a split."""
+    streaming: bool
+    """Whether documents are tokenised on the way, none of them kept."""
     stages: list[PlannedStage]
     """Dataset, preprocess, train, evaluate, in this order."""
 
@@ -78,6 +81,7 @@ class Checked:
     run: RunOptions | None = None
     seed: int = DEFAULT_SEED
     validation: float | str = DEFAULT_VALIDATION
+    streaming: bool = DEFAULT_STREAMING
     stages: list[PlannedStage] = field(default_factory=list)
     effective: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -92,7 +96,7 @@ class Checked:
         """Only for one without problems."""
         if self.model is None or self.run is None:
             raise ValueError("a profile with problems is no pipeline")
-        return Pipeline(self.model, self.run, self.seed, self.validation, self.stages)
+        return Pipeline(self.model, self.run, self.seed, self.validation, self.streaming, self.stages)
 
 
 Locate = Callable[[KeyPath], tuple[str | None, int | None]]
@@ -143,6 +147,7 @@ class _Checker:
             self._stages(kind)
         self.result.run = self._section("run", RunOptions)
         self._model_fits()
+        self._stream_ends()
         if self.result.model and self.result.model.trust_remote_code:
             self.result.notes.append(
                 "model.trust_remote_code is true: Python code that comes with the model runs as you"
@@ -220,7 +225,8 @@ class _Checker:
         options = {key: value for key, value in table.items() if key != "stage"}
         effective: dict[str, Any] = {"stage": name}
         if kind == "dataset":
-            effective["validation"] = self._validation(options.pop("validation", DEFAULT_VALIDATION))
+            streaming = effective["streaming"] = self._streaming(options.pop("streaming", DEFAULT_STREAMING))
+            effective["validation"] = self._validation(options.pop("validation", DEFAULT_VALIDATION), streaming)
         who = f"{kind} stage {name!r} (plugin {loaded.plugin})"
         checked = self._validated(path, loaded.cls.Options, options, f"not an option of {who}")
         if checked is None:
@@ -255,17 +261,47 @@ class _Checker:
             PlannedStage(index, kind, loaded.cls.name, stage, loaded.plugin, loaded.plugin_version)
         )
 
-    def _validation(self, value: Any) -> float | str:
+    def _streaming(self, value: Any) -> bool | None:
+        if isinstance(value, bool):
+            self.result.streaming = value
+            return value
+        hint = f"Write {value} without quotes" if value in ("true", "false") else None
+        self.problem(("dataset", "streaming"), f"must be true or false, got {_got(value)}", hint)
+        return None
+
+    def _validation(self, value: Any, streaming: bool | None) -> float | str:
+        """Checked for a stream, for what is none, or (None) for what may be either."""
         path = ("dataset", "validation")
-        if (isinstance(value, str) and value) or (isinstance(value, float) and 0 < value < 1):
+        fraction = isinstance(value, float) and 0 < value < 1
+        count = type(value) is int and value >= 1
+        hint: str | None
+        if streaming:
+            what, hint = (
+                "of a stream must be a number of documents",
+                "Set it, e.g. to 1000: its first 1,000 are held out",
+            )
+        else:
+            what, hint = "must be a fraction between 0 and 1", "The default is 0.1" if value in (0, 1) else None
+            if count and value > 1:
+                hint = "A number of documents is held out of a stream alone: streaming = true"
+        if (fraction and not streaming) or (count and streaming is not False) or (isinstance(value, str) and value):
             self.result.validation = value
         else:
-            self.problem(
-                path,
-                f"must be a fraction between 0 and 1, a file, or the name of a split, got {_got(value)}",
-                "The default is 0.1" if value in (0, 1) else None,
-            )
+            written = "validation" in self.table["dataset"]
+            got = _got(value) if written else f"{value}, the default"
+            at = path if written else ("dataset", "streaming")
+            self.problem(path, f"{what}, a file, or the name of a split, got {got}", hint, at)
         return self.result.validation
+
+    def _stream_ends(self) -> None:
+        """A stream begins again at its end: only a number of steps ends the training."""
+        trainer = next((planned for planned in self.result.stages if planned.kind == "train"), None)
+        if trainer is None or self.partial or not self.result.streaming:
+            return
+        options = trainer.stage.options
+        if "max_steps" in type(options).model_fields and options.max_steps is None:
+            what = "missing: dataset.streaming is true, and a stream has no epochs, only steps"
+            self.problem(("train", "max_steps"), what, "Set it, e.g. max_steps = 10000")
 
     def _validated(self, path: KeyPath, cls: type[Options], table: dict[str, Any], stranger: str) -> Any:
         """The options of one table, or None with its problems noted."""

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from tuiftune.catalog import Catalog, OptionInfo, ProfileInfo, StageInfo
-from tuiftune.check import DEFAULT_VALIDATION, type_words
+from tuiftune.check import DEFAULT_STREAMING, DEFAULT_VALIDATION, type_words
 from tuiftune.options import ModelOptions, Options, RunOptions
 from tuiftune.paths import display
 from tuiftune.plugins import LoadedStage, Registry, load_registry
@@ -25,14 +25,25 @@ from tuiftune.stage import CORE_OPTIONS, stage_summary
 PLUGIN_LIMIT_S = 10.0
 LIMIT_OPTION = "--plugin-limit-s="
 
-VALIDATION = OptionInfo(
-    name="validation",
-    type="float | string",
-    default=DEFAULT_VALIDATION,
-    required=False,
-    description="what is held out of training: a fraction of the documents, a file, or the name of a split",
-)
-"""Of every dataset stage: the core splits."""
+DATASET_OPTIONS = [
+    OptionInfo(
+        name="validation",
+        type="float | integer | string",
+        default=DEFAULT_VALIDATION,
+        required=False,
+        description="what is held out of training: a fraction of the documents, a file, or the name of a split; of a "
+        "stream a number of documents, its first ones",
+    ),
+    OptionInfo(
+        name="streaming",
+        type="boolean",
+        default=DEFAULT_STREAMING,
+        required=False,
+        description="for data that does not fit the disk: documents are tokenised on the way and begin again at their "
+        "end, and rows are shuffled within some 4 MiB of text; needs train.max_steps",
+    ),
+]
+"""Of every dataset stage: the core splits, and streams."""
 
 
 def main(arguments: list[str]) -> None:
@@ -69,8 +80,7 @@ def catalog(workspace: Path, registry: Registry) -> Catalog:
 
 def _stage(loaded: LoadedStage) -> StageInfo:
     options = options_of(loaded.cls.Options)
-    if "validation" in CORE_OPTIONS.get(loaded.cls.kind, ()):
-        options.append(VALIDATION)
+    options += [option for option in DATASET_OPTIONS if option.name in CORE_OPTIONS.get(loaded.cls.kind, ())]
     return StageInfo(
         name=loaded.cls.name,
         kind=loaded.cls.kind,

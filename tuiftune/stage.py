@@ -19,7 +19,7 @@ __all__ = ["Context", "DatasetLoader", "Evaluator", "Preprocessor", "Recorder", 
 KINDS = ("dataset", "preprocess", "train", "evaluate")
 """In the order of the pipeline."""
 
-CORE_OPTIONS = {"dataset": ("validation",)}
+CORE_OPTIONS = {"dataset": ("validation", "streaming")}
 """Keys of a stage's table that the core reads, whatever the stage is; `stage` is one of every kind."""
 
 
@@ -67,7 +67,11 @@ class Context:
     model: ModelOptions
     recorder: Recorder
     input: DatasetDict | None = None
-    """Splits `train` and `validation`, as the stage before left them; None for a dataset stage."""
+    """Splits `train` and `validation`, as the stage before left them; None for a dataset stage. With `streaming`,
+    `train` is a chunk of the stream for a preprocessor, and a tuiftune.run.stream.TokenStream for a trainer."""
+    streaming: bool = False
+    """`dataset.streaming`: a dataset stage yields documents without loading them all first; that a chunk is small, or
+    that a preprocessor leaves nothing of it, is no mistake."""
     outputs: dict[str, Any] = field(default_factory=dict)
     """What earlier kinds returned: `outputs["train"]` is the folder of the trained model."""
     signals: Signals = field(default_factory=Signals)
@@ -165,7 +169,12 @@ class Stage:
 
 class DatasetLoader(Stage):
     """Returns documents: an iterable of `str`, of `{"text": str}`, of
-    `{"segments": [{"text": str, "loss": bool}, ...]}`, or a `datasets.Dataset` / `DatasetDict`."""
+    `{"segments": [{"text": str, "loss": bool}, ...]}`, or a `datasets.Dataset` / `DatasetDict`.
+
+    With `ctx.streaming`, `run` is called once for each pass over the documents, which must come in the same order each
+    time. An iterable with `state_dict` and `load_state_dict`, as `datasets.IterableDataset` has them (a state is JSON),
+    is entered in the middle when a run is resumed; another is read up to there.
+    """
 
     kind = "dataset"
 
@@ -174,6 +183,9 @@ class Preprocessor(Stage):
     """Takes `ctx.input` (a `DatasetDict` of train and validation) and returns another."""
 
     kind = "preprocess"
+    needs_validation: ClassVar[bool] = True
+    """False where what becomes of train does not depend on validation: a chunk of a stream then comes as `train`
+    alone, so that validation is not prepared again with each."""
 
 
 class Trainer(Stage):

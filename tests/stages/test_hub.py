@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,72 @@ def test_without_a_network_it_says_what_to_do(context: Callable[..., Any]) -> No
         "be reached (HF_HUB_OFFLINE set, or no network). Where there is a network: "
         "datasets.load_dataset('owner/name').save_to_disk('FOLDER'), then: --set dataset.path=FOLDER"
     )
+
+
+# Streaming
+
+
+@pytest.fixture
+def on_the_hub(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A hub whose every data set is 2,500 rows of Parquet in two files; returns what was asked of it last."""
+    import datasets
+
+    for number in range(2):
+        rows = {"text": [f"{number}-{row}" if row % 5 else None for row in range(1250)], "other": [b"x"] * 1250}
+        datasets.Dataset.from_dict(rows).to_parquet(workspace / f"{number}.parquet")
+    asked: dict[str, Any] = {}
+    load = datasets.load_dataset
+
+    def from_hub(name: str, config: str | None = None, **more: Any) -> Any:
+        asked.update(more, name=name, config=config)
+        files = {"train": [str(workspace / "0.parquet"), str(workspace / "1.parquet")]}
+        return load("parquet", data_files=files, streaming=more["streaming"])
+
+    monkeypatch.setattr(datasets, "load_dataset", from_hub)
+    return asked
+
+
+def test_a_stream_of_the_hub_is_not_downloaded_first_and_goes_on_from_a_state(
+    on_the_hub: dict[str, Any], context: Callable[..., Any]
+) -> None:
+    ctx = context(Hub, streaming=True)
+    stage = Hub(Hub.Options(path="owner/name", revision="v2", config_name="en"))
+    first = stage.run(ctx)["train"]
+    assert on_the_hub == {"name": "owner/name", "config": "en", "revision": "v2", "streaming": True}
+    whole = list(stage.run(ctx)["train"])
+    assert len(whole) == 2000
+    documents = iter(first)
+    begin = [next(documents) for _ in range(1234)]
+    again = stage.run(ctx)["train"]
+    again.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert [*begin, *again] == whole
+
+
+def test_a_part_of_a_stream_is_asked_for_in_rows(on_the_hub: dict[str, Any], context: Callable[..., Any]) -> None:
+    def part(split: str) -> list[str]:
+        stage = Hub(Hub.Options(path="owner/name", split=split))
+        return list(stage.run(context(Hub, streaming=True))["train"])
+
+    assert part("train[1248:1252]") == ["0-1248", "0-1249", "1-1"]
+    assert part("train[2498:]") == ["1-1248", "1-1249"]
+    for split in ("train[:10%]", "train[-5:]"):
+        with pytest.raises(
+            StageError, match=r"nobody knows how long a stream is\. A part is written 'train\[:5000\]'$"
+        ):
+            part(split)
+
+
+def test_a_saved_folder_is_streamed_too(saved: Path, context: Callable[..., Any]) -> None:
+    stage = Hub(Hub.Options(path="sums", text="answer", split="train[:50%]"))
+    documents = stage.run(context(Hub, streaming=True))["train"]
+    assert next(iter(documents)) == "2"
+    documents.load_state_dict(documents.state_dict())
+    assert list(documents) == ["4"]
+
+
+def test_a_column_that_a_stream_lacks_is_one_sentence(on_the_hub: dict[str, Any], context: Callable[..., Any]) -> None:
+    stage = Hub(Hub.Options(path="owner/name", text="txet"))
+    with pytest.raises(
+        StageError, match=r"^owner/name: no column 'txet'; there are 'text', 'other'. Did you mean 'text'"
+    ):
+        next(iter(stage.run(context(Hub, streaming=True))["train"]))

@@ -78,6 +78,8 @@ class CacheHit:
     dataset: DatasetDict
     key: str
     """The fingerprint of this output, for the stage after."""
+    files: list[FileRead]
+    """What the stage read when it ran."""
     messages: list[str]
     """What the stage said when it ran."""
     facts: dict[str, Any]
@@ -88,6 +90,14 @@ class StageCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._known: dict[tuple[Path, tuple[int, ...]], FileRead] = {}
+
+    def read(self, path: Path) -> FileRead:
+        """Size and content of a file, or of all files of a folder; a file that stays as it is is read once.
+
+        Raises OSError where it is gone.
+        """
+        return _read(path, self._known)
 
     def key(self, previous_key: str, stage: Stage, plugin_version: str, ctx_parts: Mapping[str, Any]) -> str:
         """A fingerprint of everything a stage's output depends on but the content of the files it reads."""
@@ -169,12 +179,12 @@ class StageCache:
             files = [FileRead(**file) for file in manifest["files"]]
             # Files that a stage has left there beside ours do no harm.
             whole = manifest["key"] == key and manifest["output"].items() <= _output_sizes(entry).items()
-            if not whole or any(_read(Path(file.path)) != file for file in files):
+            if not whole or any(self.read(Path(file.path)) != file for file in files):
                 return None
             dataset = datasets.load_from_disk(str(entry), keep_in_memory=False)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or gone meanwhile: made anew
             return None
-        return CacheHit(dataset, _chained(key, files), manifest["messages"], manifest["facts"])
+        return CacheHit(dataset, _chained(key, files), files, manifest["messages"], manifest["facts"])
 
     def _remove_abandoned(self) -> None:
         for path in self.folder.glob(".*-*"):
@@ -200,6 +210,7 @@ def cached_stage(
         for text in hit.messages:
             ctx.log(text)
         ctx.fact(**hit.facts)
+        ctx.files_read[:] = [Path(file.path) for file in hit.files]
         return hit.dataset, hit.key, True
     started = time.time()
     kept = ctx.recorder
@@ -209,7 +220,7 @@ def cached_stage(
     finally:
         ctx.recorder = kept
     key = key or _stage_key(cache, planned, ctx, previous_key, also)  # a tokenizer that had to be fetched is here now
-    files = _files_read(ctx, started)
+    files = _files_read(cache, ctx, started)
     if key is None or files is None or (planned.kind == "dataset" and not files):
         return dataset, content_key(dataset), False
     try:
@@ -282,7 +293,7 @@ def _checked(produced: Any, planned: Planned) -> DatasetDict:
     return produced
 
 
-def _files_read(ctx: Context, started: float) -> list[FileRead] | None:
+def _files_read(cache: StageCache, ctx: Context, started: float) -> list[FileRead] | None:
     """The files as they are now; None where one changed while the stage ran, so that nobody knows what it saw."""
     found = []
     for path in _outermost(ctx.files_read):
@@ -290,7 +301,7 @@ def _files_read(ctx: Context, started: float) -> list[FileRead] | None:
             if max(file.stat().st_mtime for file in (path, *_files_in(path))) >= started:
                 ctx.log(f"{path} was written while it was read: what was made of it is not kept for later runs")
                 return None
-            found.append(_read(path))
+            found.append(cache.read(path))
         except OSError:
             return None
     return found
@@ -302,11 +313,17 @@ def _outermost(paths: Iterable[Path]) -> list[Path]:
     return sorted(path for path in every if not every.intersection(path.parents))
 
 
-def _read(path: Path) -> FileRead:
-    """Size and content of a file, or of all files of a folder. Raises OSError where it is gone."""
+def _read(path: Path, known: dict[tuple[Path, tuple[int, ...]], FileRead] | None = None) -> FileRead:
+    """Size and content of a file, or of all files of a folder; taken from `known` where it is there as it was."""
     if not path.is_dir():
-        return FileRead(str(path), path.stat().st_size, _sha256(path))
-    inside = [replace(_read(file), path=str(file.relative_to(path))) for file in _files_in(path)]
+        status = path.stat()
+        state = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if known is None:
+            known = {}
+        if (path, state) not in known:
+            known[path, state] = FileRead(str(path), status.st_size, _sha256(path))
+        return known[path, state]
+    inside = [replace(_read(file, known), path=str(file.relative_to(path))) for file in _files_in(path)]
     return FileRead(str(path), sum(file.size for file in inside), _digest_of(inside))
 
 

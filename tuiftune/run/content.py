@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-if TYPE_CHECKING:
-    from datasets import DatasetDict
+from tuiftune.run.stream import TokenStream
 
 __all__ = ["content_key"]
 
@@ -14,11 +14,14 @@ ROWS = 1_000
 """Hashed at once. Part of the fingerprint, as lengths and values take turns."""
 
 
-def content_key(dataset: DatasetDict) -> str:
+def content_key(dataset: Mapping[str, Any]) -> str:
     """A fingerprint of the rows themselves, where it is not known what they were made of: the same rows have the
-    same one, however they are divided and padded on disk."""
+    same one, however they are divided and padded on disk. Of a stream its own."""
     digest = hashlib.sha256()
     for name in sorted(dataset):
+        if isinstance(dataset[name], TokenStream):
+            digest.update(f"{name} {dataset[name].fingerprint}".encode())
+            continue
         digest.update(f"{name} {dataset[name].features}".encode())
         for table in dataset[name].with_format("arrow").iter(batch_size=ROWS):
             for column in table.columns:

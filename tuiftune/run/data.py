@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset, DatasetDict
 
-__all__ = ["load_documents"]
+__all__ = ["Document", "documents_in", "held_out", "load_documents", "splits_of", "train_split", "write_documents"]
 
 VALIDATION_SPLITS = ("validation", "valid", "val", "dev")
 """Names a data set's own validation split goes by; `test` is only taken when it is asked for by name."""
@@ -37,16 +37,15 @@ def load_documents(stage: DatasetLoader, ctx: Context, validation: float | str) 
     """
     import datasets
 
-    splits = _splits(stage.run(ctx))
-    train_name = _train_name(splits)
+    splits = splits_of(stage.run(ctx))
+    train_name = train_split(splits)
     train_source = splits.pop(train_name)
-    if isinstance(validation, str) and validation not in splits:
-        others, said = _other_file(stage, ctx, validation, [train_name, *splits]), f"file {validation}"
-    elif name := _own_split(splits, validation):
-        others, said = splits[name], f"the data's own split {name!r}"
-    else:
-        assert isinstance(validation, float | int)  # noqa: S101 - a split's name was found above
-        return _fraction(_write("documents", train_source, ctx), float(validation), ctx)
+    if not isinstance(validation, str):
+        own = next((name for name in VALIDATION_SPLITS if name in splits), None)
+        if own is None:
+            return _fraction(_write("documents", train_source, ctx), float(validation), ctx)
+        validation = own
+    others, said = held_out(stage, ctx, validation, splits, train_name)
     found = {"train": _write("train", train_source, ctx), "validation": _write("validation", others, ctx)}
     for split, dataset in found.items():
         if not len(dataset):
@@ -55,7 +54,7 @@ def load_documents(stage: DatasetLoader, ctx: Context, validation: float | str) 
     return datasets.DatasetDict(found)
 
 
-def _splits(returned: Any) -> dict[str, Iterable[Any]]:
+def splits_of(returned: Any) -> dict[str, Iterable[Any]]:
     """What a stage returned, by split; one without splits is `train`."""
     if isinstance(returned, str | bytes) or not isinstance(returned, Iterable):
         raise StageError(
@@ -69,7 +68,7 @@ def _splits(returned: Any) -> dict[str, Iterable[Any]]:
     return {"train": returned}
 
 
-def _train_name(splits: Mapping[str, Any]) -> str:
+def train_split(splits: Mapping[str, Any]) -> str:
     if "train" in splits:
         return "train"
     if len(splits) == 1:
@@ -77,10 +76,13 @@ def _train_name(splits: Mapping[str, Any]) -> str:
     raise StageError(f"no split named 'train'; there are {_listed(splits)}")
 
 
-def _own_split(splits: Mapping[str, Any], validation: float | str) -> str | None:
-    if isinstance(validation, str):
-        return validation
-    return next((name for name in VALIDATION_SPLITS if name in splits), None)
+def held_out(
+    stage: DatasetLoader, ctx: Context, validation: str, splits: Mapping[str, Iterable[Any]], train_name: str
+) -> tuple[Iterable[Any], str]:
+    """The documents of the split or file that `validation` names, and what to call it. `splits` are the others."""
+    if validation in splits:
+        return splits[validation], f"the data's own split {validation!r}"
+    return _other_file(stage, ctx, validation, [train_name, *splits]), f"file {validation}"
 
 
 def _other_file(stage: DatasetLoader, ctx: Context, validation: str, names: list[str]) -> Iterable[Any]:
@@ -95,8 +97,8 @@ def _other_file(stage: DatasetLoader, ctx: Context, validation: str, names: list
             f"there {'is' if len(names) == 1 else 'are'} {_listed(names)}. {hint}"
         )
     again = type(stage)(stage.options.model_copy(update={"path": validation}))
-    splits = _splits(again.run(ctx))
-    return splits[_train_name(splits)]
+    splits = splits_of(again.run(ctx))
+    return splits[train_split(splits)]
 
 
 def _fraction(documents: Dataset, fraction: float, ctx: Context) -> DatasetDict:
@@ -148,9 +150,12 @@ def _divided(documents: Dataset, held_out: np.ndarray[Any, np.dtype[np.bool_]], 
 
 
 def _write(name: str, items: Iterable[Any], ctx: Context) -> Dataset:
-    """Check each item and write it to `ctx.dir`; the `segments` column is there where a document has some."""
-    plain, mixed = ctx.dir / f"{name}.arrow", ctx.dir / f"{name}-segments.arrow"
-    documents = _documents(items, ctx)
+    return write_documents(name, documents_in(items, ctx), ctx.dir)
+
+
+def write_documents(name: str, documents: Iterator[Document], folder: Path) -> Dataset:
+    """An Arrow file of them in `folder`; the `segments` column is there where a document has some."""
+    plain, mixed = folder / f"{name}.arrow", folder / f"{name}-segments.arrow"
     first_with_segments: Document | None = None
     with RowWriter(plain, ["text"]) as writer:
         for document in documents:
@@ -175,11 +180,15 @@ def _chained(before: Dataset, first: Document, rest: Iterator[Document]) -> Iter
     yield from rest
 
 
-def _documents(items: Iterable[Any], ctx: Context) -> Iterator[Document]:
-    """Each item as a document, counted for the progress bar; what no UTF-8 can hold is replaced and counted."""
-    mended = count = 0
+def documents_in(items: Iterable[Any], ctx: Context, before: int = 0) -> Iterator[Document]:
+    """Each item as a document, counted for the progress bar; what no UTF-8 can hold is replaced and counted.
+
+    `before` documents were taken already. One item is taken for each document, none ahead. Raises StageError where
+    an item is no document; RunStopped when a stop was asked for.
+    """
+    mended, count = 0, before
     told = time.monotonic()
-    for count, item in enumerate(items, start=1):
+    for count, item in enumerate(items, start=before + 1):
         document = _document(item, count)
         if len(document["text"]) > MAX_DOCUMENT_BYTES:
             raise StageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +19,8 @@ from tuiftune.run.content import content_key
 from tuiftune.run.data import load_documents
 from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run
-from tuiftune.stage import Context, DatasetLoader, Evaluator, Recorder, Signals, Trainer
+from tuiftune.run.stream import TokenStream, load_head
+from tuiftune.stage import Context, DatasetLoader, Evaluator, Recorder, Signals, Stage, Trainer
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -56,29 +58,51 @@ class PipelineRun:
         self._same_data(dataset)
         trainer = next(planned for planned in self.pipeline.stages if planned.kind == "train")
         outputs: dict[str, Any] = {}
-        outputs["train"] = self._timed(trainer, lambda: self._train(trainer, dataset, outputs))
+        try:
+            outputs["train"] = self._timed(trainer, lambda: self._train(trainer, dataset, outputs))
+        finally:
+            if isinstance(dataset["train"], TokenStream):
+                dataset["train"].close()
         if isinstance(trainer.stage, Trainer) and trainer.stage.makes_model:
             self.evaluate(dataset, outputs)
 
-    def prepare_data(self) -> DatasetDict:
-        """Dataset and preprocess stages, each from the cache where nothing it depends on has changed."""
+    def prepare_data(self) -> Mapping[str, Any]:
+        """Dataset and preprocess stages, each from the cache where nothing it depends on has changed.
+
+        `train` is a Dataset, or with `dataset.streaming` a TokenStream; `validation` is a Dataset.
+        """
         import datasets
 
         # `ctx.input.map` would leave its files in the entries of our cache; so it does in a temporary folder.
         datasets.disable_caching()
         dataset: DatasetDict | None = None
         key = ""
+        done: list[tuple[Stage, Context]] = []
         cache = StageCache(cache_folder(self.workspace))
         for planned in self.pipeline.stages:
             if planned.kind not in ("dataset", "preprocess"):
                 continue
             ctx = self.context(planned, dataset)
             dataset, key = self._timed(planned, lambda: self._through_cache(cache, planned, ctx, key))  # noqa: B023
+            done.append((planned.stage, ctx))
         if dataset is None:
             raise StageError("the profile names no dataset stage. Add a [dataset] table")
-        return dataset
+        return self._streamed(cache, dataset, done) if self.pipeline.streaming else dataset
 
-    def _same_data(self, dataset: DatasetDict) -> None:
+    def _streamed(self, cache: StageCache, head: DatasetDict, done: list[tuple[Stage, Context]]) -> dict[str, Any]:
+        """The stream that `head` is the first chunk of; its fingerprint is of that and, where the documents are read
+        from files, of these, else of the dataset stage's options."""
+        (loader, ctx), *preprocess = done
+        files = [(file.size, file.sha256) for file in map(cache.read, ctx.files_read)]
+        source = json.dumps([content_key(head), files or loader.options.model_dump(mode="json")], sort_keys=True)
+        first = self.pipeline.validation if isinstance(self.pipeline.validation, int) else 0
+        fingerprint = hashlib.sha256(source.encode()).hexdigest()
+        return {
+            "train": TokenStream(loader, ctx, preprocess, first, fingerprint),
+            "validation": head["validation"],
+        }
+
+    def _same_data(self, dataset: Mapping[str, Any]) -> None:
         """Write down what data training begins with; a resumed run must go on with the same.
 
         Raises StageError where it is another: the place in it would mean nothing, and text that was trained on
@@ -93,7 +117,7 @@ class PipelineRun:
                 "as it was, or start another run"
             )
 
-    def evaluate(self, dataset: DatasetDict, outputs: dict[str, Any]) -> dict[str, dict[str, float]]:
+    def evaluate(self, dataset: Mapping[str, Any], outputs: dict[str, Any]) -> dict[str, dict[str, float]]:
         """Every evaluate stage on the model in `outputs["train"]`; its figures by stage name."""
         found = {}
         for planned in self.pipeline.stages:
@@ -109,7 +133,7 @@ class PipelineRun:
             found[planned.name] = figures
         return found
 
-    def context(self, planned: PlannedStage, dataset: DatasetDict | None) -> Context:
+    def context(self, planned: PlannedStage, dataset: Mapping[str, Any] | None) -> Context:
         """What a stage is handed."""
         folder = self.run_dir / "stages" / f"{planned.index}-{planned.name}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,6 +148,7 @@ class PipelineRun:
             model=self.pipeline.model,
             recorder=self.recorder,
             input=dataset,
+            streaming=self.pipeline.streaming,
             signals=self.signals,
             keep_checkpoints=self.pipeline.run.keep_checkpoints,
         )
@@ -132,17 +157,20 @@ class PipelineRun:
         self, cache: StageCache, planned: PlannedStage, ctx: Context, key: str
     ) -> tuple[DatasetDict, str]:
         def produce() -> DatasetDict:
-            if isinstance(planned.stage, DatasetLoader):
-                return load_documents(planned.stage, ctx, self.pipeline.validation)
-            return planned.stage.run(ctx)
+            if not isinstance(planned.stage, DatasetLoader):
+                return planned.stage.run(ctx)
+            if not streaming:
+                return load_documents(planned.stage, ctx, split)
+            return load_head(planned.stage, ctx, split if isinstance(split, str) else int(split))
 
-        split = self.pipeline.validation if planned.kind == "dataset" else None
-        dataset, key, self._cached = cached_stage(cache, planned, ctx, key, produce, also=split)
+        streaming, split = self.pipeline.streaming, self.pipeline.validation
+        also = [*([split] if planned.kind == "dataset" else []), *(["streaming"] if streaming else [])]
+        dataset, key, self._cached = cached_stage(cache, planned, ctx, key, produce, also)
         return dataset, key
 
     _cached: bool = False
 
-    def _train(self, planned: PlannedStage, dataset: DatasetDict, outputs: dict[str, Any]) -> Path:
+    def _train(self, planned: PlannedStage, dataset: Mapping[str, Any], outputs: dict[str, Any]) -> Path:
         ctx = replace(
             self.context(planned, dataset),
             outputs=outputs,
@@ -151,7 +179,7 @@ class PipelineRun:
         )
         return Path(planned.stage.run(ctx))
 
-    def _live_evaluate(self, dataset: DatasetDict) -> Callable[..., dict[str, float]]:
+    def _live_evaluate(self, dataset: Mapping[str, Any]) -> Callable[..., dict[str, float]]:
         """The profile's evaluators as a function of a model in memory, for trainers."""
         evaluators = [
             (planned, planned.stage)
@@ -198,7 +226,7 @@ class PipelineRun:
         self.recorder.log(f"{error}. This hook is not called again in this run")
 
 
-def other_data(data_file: Path, dataset: DatasetDict) -> bool:
+def other_data(data_file: Path, dataset: Mapping[str, Any]) -> bool:
     """Whether `dataset` is known to be another than the one written down in a run's data.json."""
     try:
         began_with = json.loads(data_file.read_text(encoding="utf-8"))["rows"]

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class Clean(tuiftune.Preprocessor):
-    """Tidy whitespace; drop empty documents, exact duplicates and what validation holds too from train."""
+    """Tidy whitespace; drop empty documents, exact duplicates and what validation holds too from train.
+
+    In a stream, duplicates are found within a chunk.
+    """
 
     name = "clean"
 
@@ -106,7 +109,7 @@ def _say(split: str, total: int, dropped: Counter[str], ctx: tuiftune.Context) -
     }
     reasons = ", ".join(f"{dropped[reason]:,} {text}" for reason, text in words.items() if dropped[reason])
     left = total - dropped.total()
-    if not left:
+    if not left and not (ctx.streaming and split == "train"):
         raise tuiftune.StageError(
             f"nothing is left of the {total:,} documents of {split}: {reasons}. "
             "Relax clean.min_chars, clean.duplicates or clean.leaks, or bring more text"

@@ -23,6 +23,7 @@ class Pack(tuiftune.Preprocessor):
     """Lay tokenized documents end to end, in their order, and cut them into full blocks."""
 
     name = "pack"
+    needs_validation = False
 
     class Options(tuiftune.Options):
         block_size: int = tuiftune.Field(512, ge=8, description="tokens in a block")
@@ -43,7 +44,7 @@ class Pack(tuiftune.Preprocessor):
         `loss_mask` goes along; `n_bytes` of a block is its rows' in proportion to their tokens in it. With documents
         apart, `lengths` (int32) has the tokens of each piece of a document in the block, in order; parts of a document
         that was split are one piece where they meet. Raises StageError where train is shorter than one block, or
-        blocks do not fit the model.
+        blocks do not fit the model. A stream is packed chunk by chunk.
         """
         import datasets
 
@@ -54,7 +55,7 @@ class Pack(tuiftune.Preprocessor):
         check_length("pack.block_size", self.options.block_size, ctx)
         packed = dict(ctx.input)
         packed["train"] = self._pack("train", ctx.input["train"], ctx)
-        if self.options.validation:
+        if self.options.validation and "validation" in ctx.input:
             packed["validation"] = self._pack("validation", ctx.input["validation"], ctx)
         return datasets.DatasetDict(packed)
 
@@ -75,7 +76,7 @@ class Pack(tuiftune.Preprocessor):
                 if len(waiting) >= per_write:
                     writer.add_batch(_columns(waiting, columns))
                     waiting = []
-            if tokens < size and split == "train":
+            if tokens < size and split == "train" and not ctx.streaming:
                 raise tuiftune.StageError(
                     f"train is shorter than one block: {tokens:,} tokens, and pack.block_size is {size:,}. "
                     "Bring more text, or a smaller block: --set pack.block_size=N"

@@ -14,6 +14,8 @@ from tuiftune.stages._positions import check_length
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
+    from tuiftune.options import ModelOptions
+
 TOKENIZED_ROWS = 4_096
 """Documents encoded at once at most: 1,000 lines of a play are too few to keep every core busy."""
 TOKENIZED_BYTES = 1 << 20
@@ -27,6 +29,9 @@ class Tokenize(tuiftune.Preprocessor):
     """Documents as token ids, each ended by the end-of-text token; too long ones are split, or cut."""
 
     name = "tokenize"
+    needs_validation = False
+    _kept: tuple[ModelOptions, Any] | None = None
+    """The tokenizer and whose it is: a stream asks for it with every chunk."""
 
     class Options(tuiftune.Options):
         max_length: int = tuiftune.Field(
@@ -51,18 +56,26 @@ class Tokenize(tuiftune.Preprocessor):
         """
         import datasets
 
-        from tuiftune.training.model import load_tokenizer
-
         assert ctx.input is not None  # noqa: S101 - preprocess stages come after the dataset
         for split, dataset in ctx.input.items():
             if "text" not in dataset.column_names:
                 there = ", ".join(map(repr, dataset.column_names))
                 raise tuiftune.StageError(f"no 'text' in {split} but {there}: is it tokenized already?")
-        tokenizer = load_tokenizer(ctx.model, ctx.workspace)
-        check_length("tokenize.max_length", self.options.max_length, ctx, tokenizer)
-        found = {split: self._tokenize(split, ctx.input[split], tokenizer, ctx) for split in ("train", "validation")}
-        ctx.fact(**{f"{split}_tokens": report.tokens for split, (_dataset, report) in found.items()})
+        tokenizer = self._tokenizer(ctx)
+        splits = [split for split in ("train", "validation") if split in ctx.input]
+        found = {split: self._tokenize(split, ctx.input[split], tokenizer, ctx) for split in splits}
+        whole = [split for split in splits if not (ctx.streaming and split == "train")]
+        ctx.fact(**{f"{split}_tokens": found[split][1].tokens for split in whole})
         return datasets.DatasetDict({split: dataset for split, (dataset, _report) in found.items()})
+
+    def _tokenizer(self, ctx: tuiftune.Context) -> Any:
+        from tuiftune.training.model import load_tokenizer
+
+        if self._kept is None or self._kept[0] != ctx.model:
+            tokenizer = load_tokenizer(ctx.model, ctx.workspace)
+            check_length("tokenize.max_length", self.options.max_length, ctx, tokenizer)
+            self._kept = (ctx.model, tokenizer)
+        return self._kept[1]
 
     def _tokenize(self, split: str, dataset: Dataset, tokenizer: Any, ctx: tuiftune.Context) -> tuple[Dataset, Report]:
         with_mask = "segments" in dataset.column_names
@@ -151,6 +164,9 @@ class Report:
     ) -> None:
         """A line about the split, and one about each thing to look at. Raises StageError where nothing can be
         learnt from it."""
+        if not self.tokens_with_loss and ctx.streaming and split == "train":
+            ctx.log(f"{split}: nothing to learn from in {given:,} documents")
+            return
         if not self.documents:
             raise tuiftune.StageError(f"none of the {given:,} documents of {split} holds any text")
         if not self.tokens_with_loss:
