@@ -56,7 +56,8 @@ class Tokenize(tuiftune.Preprocessor):
         tokenizer = load_tokenizer(ctx.model, ctx.workspace)
         check_length("tokenize.max_length", self.options.max_length, ctx, tokenizer)
         found = {split: self._tokenize(split, ctx.input[split], tokenizer, ctx) for split in ("train", "validation")}
-        ctx.fact(**{f"{split}_tokens": report.tokens for split, (_dataset, report) in found.items()})
+        for split, (_dataset, report) in found.items():
+            ctx.fact(**{f"{split}_{name}": value for name, value in vars(report).items()})
         return datasets.DatasetDict({split: dataset for split, (dataset, _report) in found.items()})
 
     def _tokenize(self, split: str, dataset: Dataset, tokenizer: Any, ctx: tuiftune.Context) -> tuple[Dataset, Report]:
