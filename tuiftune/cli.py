@@ -332,6 +332,24 @@ def show(profile: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
 
 
 @commands.command()
+@click.argument("profile")
+@set_option
+@json_option
+def data(profile: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
+    """Say what PROFILE would train on: lengths, repeats, leaks, and the first step token by token."""
+    from tuiftune import data_frame, output
+    from tuiftune.run import tools
+
+    report = tools.data_report(
+        find_workspace(), profile, overrides, rows=None if json_wanted else data_frame.FIRST_STEP_ROWS
+    )
+    if json_wanted:
+        output.as_json(report)
+    else:
+        output.fact(data_frame.draw(report, output.width()))
+
+
+@commands.command()
 @click.argument("names", metavar="[PROFILE]...", nargs=-1)
 @set_option
 @json_option

@@ -51,6 +51,8 @@ class PipelineRun:
     resume_from: Path | None = None
     current: PlannedStage | None = None
     """The stage that runs, for the sentence about what failed."""
+    documents: DatasetDict | None = None
+    """The data as it last was while it had text: what was tokenized. None before, and where it never had any."""
 
     def run(self) -> None:
         """All stages. What a stage raises is passed on after it is written down."""
@@ -85,6 +87,8 @@ class PipelineRun:
             ctx = self.context(planned, dataset)
             dataset, key = self._timed(planned, lambda: self._through_cache(cache, planned, ctx, key))  # noqa: B023
             done.append((planned.stage, ctx))
+            if all("text" in split.column_names for split in dataset.values()):
+                self.documents = dataset
         if dataset is None:
             raise StageError("the profile names no dataset stage. Add a [dataset] table")
         return self._streamed(cache, dataset, done) if self.pipeline.streaming else dataset

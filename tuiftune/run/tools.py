@@ -1,4 +1,4 @@
-"""Generate from a model and measure one: in child processes, since both import torch."""
+"""Generate from a model, measure one, measure data: in child processes, since all of them import torch."""
 
 from __future__ import annotations
 
@@ -56,12 +56,32 @@ def evaluate(
     return figures
 
 
-def _write_profile(workspace: Path, name: str, overrides: Sequence[str], path: Path) -> None:
+def data_report(workspace: Path, profile: str, overrides: Sequence[str], rows: int | None) -> dict[str, Any]:
+    """What a profile will train on (`tuiftune.run.data_report`), at most `rows` of its first step token by token.
+
+    Raises TuiftuneError with the child's own sentence.
+    """
+    with tempfile.TemporaryDirectory(prefix="tuiftune-") as aside:
+        profile_file = Path(aside) / "profile.toml"
+        _write_profile(workspace, profile, overrides, profile_file, with_files=True)
+        limit = [] if rows is None else [str(rows)]
+        command = python("-m", "tuiftune.run.data_report", str(workspace), str(profile_file), *limit)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode == TuiftuneError.exit_status:
+        raise TuiftuneError(json.loads(done.stdout)["error"])
+    if done.returncode != 0:
+        raise RunFailed(f"{profile}: its data could not be measured; the lines above say why")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return {"profile": profile, **found}
+
+
+def _write_profile(workspace: Path, name: str, overrides: Sequence[str], path: Path, with_files: bool = False) -> None:
+    """`with_files`: the files that it names must be there."""
     import tomli_w
 
     resolved = catalog.resolve_profile(workspace, name, overrides)
-    if resolved.problems:
-        raise ProfileError(resolved.problems)
+    if resolved.problems or (with_files and resolved.absent):
+        raise ProfileError(resolved.problems or resolved.absent)
     path.write_text(tomli_w.dumps(resolved.effective))
 
 

@@ -65,7 +65,8 @@ class Tokenize(tuiftune.Preprocessor):
         splits = [split for split in ("train", "validation") if split in ctx.input]
         found = {split: self._tokenize(split, ctx.input[split], tokenizer, ctx) for split in splits}
         whole = [split for split in splits if not (ctx.streaming and split == "train")]
-        ctx.fact(**{f"{split}_tokens": found[split][1].tokens for split in whole})
+        for split in whole:
+            ctx.fact(**{f"{split}_{name}": value for name, value in vars(found[split][1]).items()})
         return datasets.DatasetDict({split: dataset for split, (dataset, _report) in found.items()})
 
     def _tokenizer(self, ctx: tuiftune.Context) -> Any:

@@ -92,21 +92,26 @@ class StepBatches:
 def collate_step(
     rows: Sequence[Mapping[str, Any]], slots: int, rank: int = 0, processes: int = 1, position: Any = None
 ) -> StepBatches:
-    """The rows of an optimizer step in micro-batches of at most `slots` padded tokens each, the longest rows first.
-
-    Of several processes each gets every so manieth row by length, there and back, so that all have as much to do.
-    """
+    """The rows of an optimizer step in the micro-batches of one process, cut by `cut_step`."""
     lengths = np.array([len(row["input_ids"]) for row in rows], dtype=np.int64)
-    by_length = np.argsort(-lengths, kind="stable")
-    lap = np.arange(len(rows)) % (2 * processes)
-    mine = by_length[np.minimum(lap, 2 * processes - 1 - lap) == rank]
-    batches = [mine[batch] for batch in batches_by_length(np.maximum(lengths[mine] - 1, 0), slots)]
     return StepBatches(
-        [collate([rows[number] for number in batch]) for batch in batches],
+        [collate([rows[number] for number in batch]) for batch in cut_step(lengths, slots, rank, processes)],
         tokens=int(lengths.sum()),
         counted=sum(int(np.count_nonzero(labels(row) != IGNORED)) for row in rows),
         position=position,
     )
+
+
+def cut_step(lengths: IntArray, slots: int, rank: int = 0, processes: int = 1) -> list[IntArray]:
+    """The numbers of a step's rows, of so many tokens, in micro-batches of at most `slots` padded tokens each, the
+    longest rows first.
+
+    Of several processes each gets every so manieth row by length, there and back, so that all have as much to do.
+    """
+    by_length = np.argsort(-lengths, kind="stable")
+    lap = np.arange(len(lengths)) % (2 * processes)
+    mine = by_length[np.minimum(lap, 2 * processes - 1 - lap) == rank]
+    return [mine[batch] for batch in batches_by_length(np.maximum(lengths[mine] - 1, 0), slots)]
 
 
 def row_lengths(dataset: Dataset) -> IntArray:
