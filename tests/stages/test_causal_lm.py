@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import random
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -374,6 +376,106 @@ def test_bf16_trains_with_float32_weights_where_the_cpu_has_it(new_run, monkeypa
     assert losses == pytest.approx(exact, rel=0.05)
     assert weights(half.run_dir / "model")["transformer.wte.weight"].dtype == torch.float32
     assert half.recorder.series("eval/loss")[0] == full.recorder.series("eval/loss")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_two_processes_take_the_steps_of_one(new_run, tiny_gpt2, kind):
+    """The same samples in each step, so the same losses, gradients and, to rounding, weights."""
+    no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    name = str(tiny_gpt2("no-dropout", **no_dropout)) if kind == "gpt2" else "tuiftune:babyllama-105"
+    one, two = (new_run(number, model=ModelOptions(name=name)) for number in ("one", "two"))
+    train(one, batch_size=4, grad_accum=1)
+    train(two, batch_size=2, grad_accum=1, processes=2)
+    for series in ("train/loss", "train/grad_norm", "train/tokens"):
+        expected = one.recorder.series(series)
+        assert len(expected) == STEPS
+        assert two.recorder.series(series) == pytest.approx(expected, rel=1e-4), series
+    assert_close_weights(two.run_dir / "model", one.run_dir / "model")
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.slow
+def test_two_processes_are_stopped_and_resumed_as_one_is(new_run):
+    """With dropout: each process has its own random numbers, the same after a resume."""
+    whole, first = new_run("whole"), new_run("parts")
+    train(whole, batch_size=1, processes=2)
+    stop_at(first, 5)
+    with pytest.raises(RunStopped):
+        train(first, batch_size=1, processes=2)
+    assert multiprocessing.active_children() == []
+    second = new_run("parts", resume_from=newest_sealed(first.checkpoints)[0])
+    train(second, batch_size=1, processes=2)
+    joined = first.recorder.series("train/loss") | second.recorder.series("train/loss")
+    assert joined == whole.recorder.series("train/loss")
+    assert_same_weights(second.run_dir / "model", whole.run_dir / "model")
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_training_and_leaves_none_behind(new_run, tmp_path):
+    """The worker is a process of its own here: it is taken along."""
+    script = tmp_path / "train.py"
+    ctx = new_run()
+    ctx.input.save_to_disk(tmp_path / "data")
+    script.write_text(
+        f"""
+import multiprocessing, os, signal, threading, time
+from pathlib import Path
+import datasets
+from tuiftune.options import ModelOptions
+from tuiftune.stage import Context
+from tuiftune.stages.causal_lm import CausalLM
+from tuiftune.testing import ListRecorder
+
+class Killing(ListRecorder):
+    def metric(self, step, values):
+        if step == 3:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+if __name__ == "__main__":
+    folder = Path({str(tmp_path)!r})
+    ctx = Context("causal_lm", "train", 0, folder, folder, folder, 1, ModelOptions(name={ctx.model.name!r}), Killing(),
+                  input=datasets.load_from_disk(str(folder / "data")))
+    CausalLM(CausalLM.Options(batch_size=1, grad_accum=1, processes=2, epochs=1000.0)).run(ctx)
+"""
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "StageError: process 1 of the training was killed by signal 9" in done.stderr, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_a_compiled_model_takes_the_steps_of_one_that_is_not(new_run, tiny_gpt2):
+    folder = tiny_gpt2("no-dropout", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    plain, compiled = (new_run(name, model=ModelOptions(name=str(folder))) for name in ("plain", "compiled"))
+    train(plain, max_steps=3)
+    train(compiled, max_steps=3, compile=True)
+    expected = plain.recorder.series("train/loss")
+    assert compiled.recorder.series("train/loss") == pytest.approx(expected, rel=1e-5)
+    assert_close_weights(compiled.run_dir / "model", plain.run_dir / "model")
+
+
+def assert_close_weights(one: Path, other: Path) -> None:
+    expected = weights(other)
+    for key, value in weights(one).items():
+        if key.endswith(
+            "c_attn.bias"
+        ):  # the keys' part has no gradient but rounding, which AdamW makes as large as any
+            continue
+        torch.testing.assert_close(value, expected[key], rtol=1e-3, atol=1e-4)
+
+
+def test_the_same_profile_has_the_same_losses_bit_for_bit(new_run):
+    one, other = new_run("one"), new_run("other")
+    train(one)
+    train(other)
+    assert one.recorder.series("train/loss") == other.recorder.series("train/loss")
+    assert_same_weights(one.run_dir / "model", other.run_dir / "model")
+
+
+def test_8_bit_averages_without_a_gpu_are_refused_in_a_sentence(new_run):
+    with pytest.raises(StageError, match=r"train.optimizer: 'adamw_8bit' needs a GPU, and none is seen here"):
+        train(new_run(), optimizer="adamw_8bit")
 
 
 def test_an_empty_train_split_is_said(new_run, tokenised):

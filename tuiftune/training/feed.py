@@ -12,6 +12,7 @@ from tuiftune.training.batches import StepBatches, collate_step, row_lengths
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from tuiftune.run.stream import Position, Row, TokenStream
     from tuiftune.training.plan import Plan
 
 AHEAD = 2
@@ -30,6 +31,23 @@ def steps_of(
             chosen = [rows[int(sample)] for sample in order[start:stop]]
             yield collate_step(chosen, plan.slots, rank, processes)
         epoch, number = epoch + 1, 0
+
+
+def steps_of_stream(
+    stream: TokenStream, plan: Plan, tokens_per_step: int | None, position: Position | None
+) -> Iterator[StepBatches]:
+    """The steps of the rows that come after `position` (from the first on when there is none), each with the place
+    it ends at. A row that would make a step longer than `tokens_per_step` begins the next."""
+    rows: list[Row] = []
+    tokens, place = 0, position
+    for row, after in stream.rows(position):
+        length = len(row["input_ids"])
+        is_full = len(rows) == plan.samples_per_step if tokens_per_step is None else tokens + length > tokens_per_step
+        if rows and is_full:
+            yield collate_step(rows, plan.slots, position=place)
+            rows, tokens = [], 0
+        rows.append(row)
+        tokens, place = tokens + length, after
 
 
 class Feed:

@@ -21,6 +21,8 @@ from typing import Any
 
 import torch
 
+from tuiftune.errors import StageError
+
 PATIENCE = datetime.timedelta(days=7)
 """The others wait while the first evaluates, samples and saves, or a run is held."""
 GRACE_S = 10.0
@@ -95,20 +97,23 @@ def joined(rank: int, count: int, device: torch.device, meeting: Path) -> Iterat
 def others(count: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> Iterator[None]:
     """Inside, `count - 1` more processes run `work(rank, *arguments)`; at the end they are waited for.
 
-    One that fails would leave the first waiting for it for ever, so it takes this process along: its traceback is
-    in the log by then.
+    Raises StageError where one of them failed; its traceback is in the log then. Where this process waits for it
+    inside a library and cannot be told, it is ended.
     """
     context = multiprocessing.get_context("spawn")
-    children = [context.Process(target=_other, args=(rank, work, arguments), daemon=True) for rank in range(1, count)]
+    children = [
+        context.Process(target=_other, args=(rank, work, arguments), name=f"process {rank}", daemon=True)
+        for rank in range(1, count)
+    ]
     for child in children:
         child.start()
     over = threading.Event()
 
     def watch() -> None:
-        while not over.is_set() and (ended := wait([child.sentinel for child in children], timeout=1.0)):
-            failed = [child for child in children if child.sentinel in ended and child.exitcode not in (None, 0)]
-            if failed and not over.wait(GRACE_S):
-                print(f"process {failed[0].name} of the training ended with {failed[0].exitcode}", file=sys.stderr)
+        while not over.is_set():
+            failure = _failure(children)
+            if failure and not over.wait(GRACE_S):
+                print(failure, file=sys.stderr, flush=True)
                 os.kill(os.getpid(), signal.SIGABRT)
             over.wait(1.0)
 
@@ -117,10 +122,28 @@ def others(count: int, work: Callable[..., None], arguments: tuple[Any, ...]) ->
         yield
         for child in children:
             child.join()
+    except RuntimeError as error:  # what was sent to a process that is gone, or waited for
+        failure = _failure(children)
+        if failure is None:
+            raise
+        raise StageError(failure) from error
     finally:
         over.set()
         for child in children:
             child.kill()
+
+
+def _failure(children: list[Any]) -> str | None:
+    """A sentence about the first that failed; waits a second for one that ends."""
+    ended = wait([child.sentinel for child in children], timeout=1.0)
+    for child in children:
+        if child.sentinel in ended:
+            child.join(1.0)  # its files are closed before it can be asked how it ended
+        if child.exitcode:
+            code = child.exitcode
+            how = f"was killed by signal {-code}" if code < 0 else f"failed with status {code}"
+            return f"{child.name} of the training {how}; the lines before this in the run's log say why"
+    return None
 
 
 def _other(rank: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:

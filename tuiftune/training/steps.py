@@ -69,7 +69,7 @@ class Stepper:
         self.loss = NextTokenLoss(model)
         embedding = model.get_input_embeddings()
         # A compiled program would not see what is added behind its back.
-        self._looked_up = None if options.compile or not add_where_looked_up(embedding) else embedding.weight
+        self._looked_up: Any = None if options.compile or not add_where_looked_up(embedding) else embedding.weight
         if options.compile:
             self.loss.compile()
         self.optimizer = new_optimizer(model, options)

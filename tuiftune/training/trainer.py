@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,10 @@ import torch
 from tuiftune.errors import RunStopped, StageError
 from tuiftune.options import ModelOptions
 from tuiftune.run.checkpoints import discard_after, publish, rotate, step_folder, step_folders, step_of
+from tuiftune.run.stream import TokenStream
 from tuiftune.training.batches import check_fits, row_lengths, token_rows
 from tuiftune.training.evaluations import Evaluations
-from tuiftune.training.feed import Feed, steps_of
+from tuiftune.training.feed import Feed, steps_of, steps_of_stream
 from tuiftune.training.model import load_model, load_tokenizer, save_folder
 from tuiftune.training.plan import Plan
 from tuiftune.training.precision import choose_device, choose_precision, device_name, float32_products
@@ -41,8 +42,8 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
     """
     device = choose_device(options.processes)
     job = Job(options, ctx.model, ctx.workspace, ctx.seed, choose_precision(options.precision, device), ctx.resume_from)
-    data = _train_rows(ctx)
-    plan = Plan.of(options, row_lengths(data), device)
+    data = _train_data(ctx)
+    plan = _plan(options, data, device)
     tokenizer = load_tokenizer(ctx.model, ctx.workspace)
     model = job.new_model(tokenizer)
     _say_facts(ctx, options, plan, model, device, job.precision, data)
@@ -51,12 +52,16 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
         stepper = Stepper(model.to(device), options, plan, job.precision, ctx.seed, processes)
         if not stepper.loss.is_chunked:
             ctx.log("this model's logits are more than a linear layer's output: they are computed at every position")
-        if ctx.resume_from is not None:
-            job.resume(stepper)
-        run = TrainingRun(ctx, options, plan, stepper, tokenizer)
+        position = job.resume(stepper) if ctx.resume_from else None
+        run = TrainingRun(ctx, options, plan, stepper, tokenizer, position)
         run.begin()
-        feed = Feed(steps_of(data, plan, ctx.seed, run.step, 0, processes.count), pinned=device.type == "cuda")
-        open_.callback(feed.close)
+        if isinstance(data, TokenStream):
+            steps = steps_of_stream(data, plan, options.tokens_per_step, position)
+        else:
+            steps = steps_of(data, plan, ctx.seed, run.step, 0, processes.count)
+        feed = open_.enter_context(closing(Feed(steps, pinned=device.type == "cuda")))
+        if isinstance(data, TokenStream):
+            open_.callback(data.close)  # first, for the feed may be waiting for it
         while processes.agree(not run.is_over):
             run.after_step(stepper.take(next(feed)))
     if run.stopped:
@@ -80,20 +85,26 @@ class Job:
         torch.manual_seed(self.seed)
         return load_model(self.model, self.workspace, torch.float32, tokenizer)
 
-    def resume(self, stepper: Stepper) -> None:
-        """Weights, optimizer and step of the checkpoint."""
+    def resume(self, stepper: Stepper) -> Any:
+        """Weights, optimizer and step of the checkpoint; returns where a stream of data stood."""
         assert self.resume_from is not None  # noqa: S101
         read_weights(stepper.model, self.resume_from)
-        stepper.restore(read_state(self.resume_from))
+        state = read_state(self.resume_from)
+        stepper.restore(state)
+        return state["position"]
 
 
 @contextmanager
-def with_others(job: Job, plan: Plan, data: Dataset, device: torch.device, folder: Path) -> Iterator[Alone]:
+def with_others(
+    job: Job, plan: Plan, data: Dataset | TokenStream, device: torch.device, folder: Path
+) -> Iterator[Alone]:
     """Inside, the other processes of `train.processes` are at work on their share of every step."""
     count = job.options.processes
     if count == 1:
         yield Alone()
         return
+    if isinstance(data, TokenStream):
+        raise StageError(f"train.processes: a stream is read by one process, not by {count}. Set it to 1")
     meeting = folder / "meeting"
     meeting.unlink(missing_ok=True)
     with others(count, help_train, (job, plan, data, meeting)), joined(0, count, device, meeting) as group:
@@ -107,13 +118,23 @@ def help_train(rank: int, job: Job, plan: Plan, data: Dataset, meeting: Path) ->
         stepper = Stepper(job.new_model().to(device), job.options, plan, job.precision, job.seed, group)
         if job.resume_from is not None:
             job.resume(stepper)
-        feed = Feed(steps_of(data, plan, job.seed, stepper.step, rank, group.count), pinned=device.type == "cuda")
-        while group.agree(True):
-            stepper.take(next(feed))
-        feed.close()
+        steps = steps_of(data, plan, job.seed, stepper.step, rank, group.count)
+        with closing(Feed(steps, pinned=device.type == "cuda")) as feed:
+            while group.agree(True):
+                stepper.take(next(feed))
 
 
-def _train_rows(ctx: Context) -> Dataset:
+def _plan(options: CausalLM.Options, data: Dataset | TokenStream, device: torch.device) -> Plan:
+    if not isinstance(data, TokenStream):
+        return Plan.of(options, row_lengths(data), device)
+    if data.longest_row is None:
+        raise StageError("how long a row of the stream may be is not known. Add a preprocess stage: 'tokenize'")
+    return Plan.of_stream(options, data.longest_row, device)
+
+
+def _train_data(ctx: Context) -> Dataset | TokenStream:
+    if ctx.input is not None and isinstance(ctx.input.get("train"), TokenStream):
+        return ctx.input["train"]
     if ctx.input is None or "train" not in ctx.input or len(ctx.input["train"]) == 0:
         raise StageError("there is no text to train on: the train split is empty")
     rows = token_rows(ctx.input["train"])
@@ -129,35 +150,42 @@ def _say_facts(
     model: PreTrainedModel,
     device: torch.device,
     precision: str,
-    data: Dataset,
+    data: Dataset | TokenStream,
 ) -> None:
     """Check the rows against the model, and print each derived quantity once."""
-    lengths = {"train": row_lengths(data)}
+    lengths = {} if isinstance(data, TokenStream) else {"train": row_lengths(data)}
     if ctx.input is not None and "validation" in ctx.input and "input_ids" in ctx.input["validation"].column_names:
         lengths["validation"] = row_lengths(ctx.input["validation"])
     check_fits(model.config, lengths)
     tokens = {f"{split}_tokens": int(found.sum()) for split, found in lengths.items()}
     ctx.fact(
         total_steps=plan.total_steps,
-        epochs=plan.epoch_of(plan.total_steps),
-        samples_per_step=plan.samples_per_step,
         device=device.type,
         device_name=device_name(device),
         precision=precision,
         parameters=model.num_parameters(),
         **tokens,
+        **_known(epochs=plan.epoch_of(plan.total_steps), samples_per_step=plan.samples_per_step),
     )
+    if isinstance(data, TokenStream):
+        samples, steps = "a stream of samples", f"{plan.total_steps:,} steps"
+    else:
+        samples = f"{len(data):,} samples of {tokens['train_tokens']:,} tokens"
+        steps = f"{plan.steps_per_epoch:,} steps an epoch, {plan.total_steps:,} in all"
     ctx.log(
         f"{model.num_parameters():,} parameters on {device_name(device)} in {precision}; "
-        f"{len(data):,} samples of {tokens['train_tokens']:,} tokens; {_step_in_words(options, plan)} a step, "
-        f"at most {plan.slots:,} tokens at once; "
-        f"{plan.steps_per_epoch:,} steps an epoch, {plan.total_steps:,} in all"
+        f"{samples}; {_step_in_words(options, plan)} a step, at most {plan.slots:,} tokens at once; {steps}"
     )
     if plan.warmup_steps >= plan.total_steps:
         ctx.log(
             f"the warm-up of {plan.warmup_steps:,} steps is as long as the run of {plan.total_steps:,}: "
             "the learning rate asked for is never reached. Lower train.warmup_steps"
         )
+
+
+def _known(**values: float | None) -> dict[str, float]:
+    """Without what a stream does not tell."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _step_in_words(options: CausalLM.Options, plan: Plan) -> str:
@@ -177,6 +205,7 @@ class TrainingRun:
         plan: Plan,
         stepper: Stepper,
         tokenizer: PreTrainedTokenizerBase,
+        position: Any = None,
     ) -> None:
         self.ctx, self.options, self.plan = ctx, options, plan
         self.stepper, self.tokenizer = stepper, tokenizer
@@ -191,7 +220,7 @@ class TrainingRun:
         """Of training since the last figures."""
         self._mark = 0.0
         """When training last went on."""
-        self._position: Any = None
+        self._position = position
         """Where a stream of data stands."""
 
     @property
@@ -290,7 +319,6 @@ class TrainingRun:
         """The figures of this very step, not a mean since the last: so a resumed run has the same."""
         loss, grad_norm = float(result.loss), float(result.grad_norm)  # waits for the GPU, so before the clock
         seconds = self._busy_s + self._since_mark()
-        epoch = self.plan.epoch_of(result.step)
         self.ctx.metric(
             result.step,
             loss=loss,
@@ -299,7 +327,7 @@ class TrainingRun:
             tokens_per_s=self._tokens / seconds,
             tokens=self._tokens,
             seconds=seconds,
-            **({} if epoch is None else {"epoch": epoch}),
+            **_known(epoch=self.plan.epoch_of(result.step)),
         )
         self._busy_s, self._tokens = 0.0, 0
         self._look_after(loss, grad_norm)
