@@ -58,6 +58,22 @@ def repository() -> Path:
     return REPOSITORY
 
 
+@pytest.fixture
+def command_line(workspace: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`tuiftune ARGUMENTS` in the workspace."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "tuiftune.cli", *arguments],
+            cwd=workspace,
+            capture_output=True,
+            text=True,
+            timeout=360,
+        )
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def interpreter() -> str:
     return sys.executable

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,8 @@ from tuiftune.run.folder import Run
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.tui.panes.pipeline import strip
 from tuiftune.tui.reading import RunReader
+
+CommandLine = Callable[..., subprocess.CompletedProcess[str]]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -53,16 +54,6 @@ DEMO = '[train]\nstage = "demo"\nsteps = 1\nseconds_per_step = 0.0\n'
 STAGES = ["text", "loud", "tokenize"]
 
 
-def cli(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "tuiftune.cli", *arguments],
-        cwd=workspace,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
 @pytest.fixture
 def prepared(workspace: Path) -> Path:
     """A workspace with a text, a plugin, a profile that trains and one that only looks so."""
@@ -74,19 +65,19 @@ def prepared(workspace: Path) -> Path:
 
 
 @pytest.fixture
-def finished(prepared: Path) -> Callable[..., Run]:
+def finished(prepared: Path, command_line: CommandLine) -> Callable[..., Run]:
     """Start a run with --detach, wait until it has ended well, and return it."""
 
     def run(profile: str, *values: str) -> Run:
         settings = [part for value in values for part in ("--set", value)]
-        started = cli(prepared, "run", profile, "--detach", *settings)
+        started = command_line("run", profile, "--detach", *settings)
         assert started.returncode == 0, started.stderr
         run_id = started.stdout.strip()
         end = time.monotonic() + 120
         while time.monotonic() < end:
-            found = next(one for one in json.loads(cli(prepared, "runs", "--json").stdout) if one["id"] == run_id)
+            found = next(one for one in json.loads(command_line("runs", "--json").stdout) if one["id"] == run_id)
             if found["state"] not in ("starting", "running", "stopping"):
-                assert found["state"] == "finished", cli(prepared, "logs", run_id).stdout
+                assert found["state"] == "finished", command_line("logs", run_id).stdout
                 return Run(Path(found["path"]))
             time.sleep(0.2)
         raise AssertionError(f"{run_id} did not end within 120 s")
@@ -104,7 +95,7 @@ def cached(run: Run) -> list[str]:
 
 
 def test_a_second_run_with_another_learning_rate_takes_its_data_from_the_cache(
-    prepared: Path, finished: Callable[..., Run]
+    prepared: Path, finished: Callable[..., Run], command_line: CommandLine
 ) -> None:
     assert cached(finished("trains")) == []
     os.utime(prepared / "text.txt")  # the same text, however new
@@ -112,7 +103,7 @@ def test_a_second_run_with_another_learning_rate_takes_its_data_from_the_cache(
     assert cached(second) == STAGES
     left = [path.name for path in (prepared / "cache").rglob("*.arrow") if not path.name.startswith("data-")]
     assert left == [], "what `map` writes in a stage is nobody's next time"
-    followed = cli(prepared, "watch", second.id)
+    followed = command_line("watch", second.id)
     assert followed.stderr.count(", from the cache") == 3, followed.stderr
     assert "train: causal_lm done in" in followed.stderr
     reader = RunReader(second, points=16)
