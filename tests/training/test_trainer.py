@@ -134,6 +134,27 @@ def test_documents_kept_apart_in_one_row_have_the_gradient_of_documents_alone(mo
         torch.testing.assert_close(found["apart"][1][key], gradient, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("config", "kept_apart"),
+    [
+        (transformers.GPT2Config(n_embd=16, n_head=2, n_layer=1, vocab_size=50), True),
+        (transformers.BloomConfig(hidden_size=16, n_head=2, n_layer=1, vocab_size=50), False),
+        (transformers.MambaConfig(hidden_size=16, num_hidden_layers=1, vocab_size=50, state_size=4), False),
+    ],
+)
+def test_whether_a_model_keeps_documents_apart_is_found_out(config, kept_apart):
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    found = NextTokenLoss(model)
+    assert found.keeps_documents_apart() is kept_apart
+    batch = collate([{"input_ids": [5, 6, 7, 8], "lengths": [2, 2]}])
+    if kept_apart:
+        assert found.exact_sum(batch) > 0
+    else:
+        with pytest.raises(StageError, match="this model lets documents in one row see each other"):
+            found.exact_sum(batch)
+
+
 def parts_of(row) -> list[list[int]]:
     ends = np.cumsum(row["lengths"])
     return [row["input_ids"][end - length : end] for end, length in zip(ends, row["lengths"], strict=True)]
