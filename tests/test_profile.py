@@ -237,7 +237,7 @@ def test_an_override_of_a_stage_starts_afresh_in_whatever_order_it_is_given(job:
         job, registry, "train.steps=9", "train.stage=demo", "preprocess.0.stage=pack", "pack.block_size=32"
     )
     assert (found["train"]["steps"], found["train"]["epochs"]) == (9, 3)
-    assert found["preprocess"][0] == {"stage": "pack", "block_size": 32, "validation": False}
+    assert found["preprocess"][0] == {"stage": "pack", "block_size": 32, "documents": "joined", "validation": False}
 
 
 @pytest.mark.parametrize(
