@@ -56,6 +56,23 @@ def evaluate(
     return figures
 
 
+def plan(workspace: Path, profile: str, overrides: Sequence[str], vram_bytes: int | None) -> dict[str, Any]:
+    """What `tuiftune.run.plan_report` finds out about a profile.
+
+    Raises TuiftuneError with the child's own sentence.
+    """
+    with tempfile.TemporaryDirectory(prefix="tuiftune-") as aside:
+        profile_file = Path(aside) / "profile.toml"
+        _write_profile(workspace, profile, overrides, profile_file)
+        vram = [] if vram_bytes is None else ["--vram", str(vram_bytes)]
+        command = python("-m", "tuiftune.run.plan_report", str(workspace), str(profile_file), *vram)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise TuiftuneError(f"{profile}: there is no plan; the lines above say why")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def _write_profile(workspace: Path, name: str, overrides: Sequence[str], path: Path) -> None:
     import tomli_w
 

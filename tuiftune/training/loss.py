@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch._subclasses.fake_tensor import FakeTensor
 
 from tuiftune.training.batches import IGNORED
 from tuiftune.training.randomness import kept_rng
@@ -138,7 +139,8 @@ class _ChunkedNLL(torch.autograd.Function):  # type: ignore[misc]
         # Handed over and not kept: autograd adds the embedding's gradient to a tied weight's in place then.
         grads, ctx.grads = ctx.grads, None
         slope = slopes[0]
-        if slope.device.type == "cpu" and float(slope) == 1:  # nothing to scale, which is a pass over the weights
+        known = slope.device.type == "cpu" and not isinstance(slope, FakeTensor)
+        if known and float(slope) == 1:  # nothing to scale, which is a pass over the weights
             return (*grads, None, None, None)
         return (*(grad if grad is None else grad.mul_(slope) for grad in grads), None, None, None)
 
@@ -174,8 +176,15 @@ def find_head(model: PreTrainedModel) -> torch.nn.Linear | None:
                 hidden = model(input_ids=ids, use_cache=False).logits
     finally:
         model.train(training)
-    is_plain = logits.shape == (1, 2, head.out_features) and bool((logits == large).all())
+    is_plain = logits.shape == (1, 2, head.out_features) and _untouched(logits, large)
     return head if is_plain and hidden.shape == (1, 2, head.in_features) else None
+
+
+def _untouched(found: torch.Tensor, given: torch.Tensor) -> bool:
+    """Whether a tensor came through as it was; of one without content, whether it is still the same memory."""
+    if isinstance(found, FakeTensor):
+        return bool(found.untyped_storage()._cdata == given.untyped_storage()._cdata)
+    return bool((found == given).all())
 
 
 @contextmanager
