@@ -298,6 +298,23 @@ def evaluate(model: str, profile: str | None, overrides: tuple[str, ...], json_w
 
 
 @commands.command()
+@click.argument("profile")
+@set_option
+@click.option(
+    "--vram", metavar="SIZE", help="Plan for a GPU with so much memory, e.g. 12GiB, in place of what is here."
+)
+@json_option
+def plan(profile: str, overrides: tuple[str, ...], vram: str | None, json_wanted: bool) -> None:
+    """Tell what PROFILE will take: memory, whether it fits, steps and time. Nothing is trained."""
+    from tuiftune import output, planned, units
+    from tuiftune.run import tools
+
+    vram_bytes = None if vram is None else units.parse_size(vram)
+    found = tools.plan(find_workspace(), profile, overrides, vram_bytes)
+    output.as_json(found) if json_wanted else output.fact(planned.frame(found))
+
+
+@commands.command()
 @json_option
 def profiles(json_wanted: bool) -> None:
     """List the profiles: yours and the shipped ones."""

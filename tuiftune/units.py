@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 import time
+
+from tuiftune.errors import TuiftuneError
+
+SIZES = {"": 1, "B": 1} | {
+    f"{letter}{middle}B": base**power
+    for power, letter in enumerate("KMGT", start=1)
+    for middle, base in (("", 1000), ("i", 1024))
+}
 
 
 def duration(seconds: float) -> str:
@@ -36,6 +45,18 @@ def size(number: float) -> str:
         if number < 1024:
             return f"{number:.1f} {unit}"
     return f"{number / 1024:.1f} TiB"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `12GiB` (binary), `12GB` (decimal), `800 MiB`, `0.5gib` or a bare number.
+
+    Raises TuiftuneError where it is none, or not even a byte.
+    """
+    found = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([a-z]*)\s*", text, re.IGNORECASE | re.ASCII)
+    units = {name.lower(): bytes_ for name, bytes_ in SIZES.items()}
+    if found is None or found[2].lower() not in units or float(found[1]) * units[found[2].lower()] < 1:
+        raise TuiftuneError(f"{text!r} is no amount of memory. Write it as 12GiB, 800MiB, 12GB or a number of bytes")
+    return int(float(found[1]) * units[found[2].lower()])
 
 
 def figure(value: float | None) -> str:

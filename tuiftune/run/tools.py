@@ -61,18 +61,40 @@ def data_report(workspace: Path, profile: str, overrides: Sequence[str], rows: i
 
     Raises TuiftuneError with the child's own sentence.
     """
+    limit = [] if rows is None else [str(rows)]
+    found = _reported("tuiftune.run.data_report", workspace, profile, overrides, limit, with_files=True)
+    return {"profile": profile, **found}
+
+
+def plan(workspace: Path, profile: str, overrides: Sequence[str], vram_bytes: int | None) -> dict[str, Any]:
+    """What memory a profile's training will take (`tuiftune.run.plan_report`).
+
+    Raises TuiftuneError with the child's own sentence.
+    """
+    vram = [] if vram_bytes is None else ["--vram", str(vram_bytes)]
+    return _reported("tuiftune.run.plan_report", workspace, profile, overrides, vram)
+
+
+def _reported(
+    module: str,
+    workspace: Path,
+    profile: str,
+    overrides: Sequence[str],
+    arguments: Sequence[str],
+    with_files: bool = False,
+) -> dict[str, Any]:
+    """What a child prints about a profile: JSON, with `error` and status 2 where it is a sentence."""
     with tempfile.TemporaryDirectory(prefix="tuiftune-") as aside:
         profile_file = Path(aside) / "profile.toml"
-        _write_profile(workspace, profile, overrides, profile_file, with_files=True)
-        limit = [] if rows is None else [str(rows)]
-        command = python("-m", "tuiftune.run.data_report", str(workspace), str(profile_file), *limit)
+        _write_profile(workspace, profile, overrides, profile_file, with_files)
+        command = python("-m", module, str(workspace), str(profile_file), *arguments)
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode == TuiftuneError.exit_status:
         raise TuiftuneError(json.loads(done.stdout)["error"])
     if done.returncode != 0:
-        raise RunFailed(f"{profile}: its data could not be measured; the lines above say why")
+        raise RunFailed(f"{profile}: it could not be looked into; the lines above say why")
     found: dict[str, Any] = json.loads(done.stdout)
-    return {"profile": profile, **found}
+    return found
 
 
 def _write_profile(workspace: Path, name: str, overrides: Sequence[str], path: Path, with_files: bool = False) -> None:

@@ -166,8 +166,21 @@ def find_head(model: PreTrainedModel) -> Head | None:
             hidden = model.base_model(input_ids=ids, use_cache=False)[0]
     finally:
         model.train(training)
-    is_plain = logits.shape == (1, 2, layer.out_features) and bool((logits == large).all())
-    return Head(layer) if is_plain and given.shape == hidden.shape and bool((given == hidden).all()) else None
+    is_plain = logits.shape == (1, 2, layer.out_features) and _same(logits, large)
+    is_theirs = given.shape == hidden.shape and (_has_no_content(given) or _same(given, hidden))
+    return Head(layer) if is_plain and is_theirs else None
+
+
+def _same(found: torch.Tensor, given: torch.Tensor) -> bool:
+    """Whether a tensor came through as it was; of one without content, whether it is still the same memory."""
+    if _has_no_content(found):
+        return bool(found.untyped_storage()._cdata == given.untyped_storage()._cdata)
+    return bool((found == given).all())
+
+
+def _has_no_content(tensor: torch.Tensor) -> bool:
+    """A tensor that only shows what memory would be taken."""
+    return isinstance(tensor, torch._subclasses.FakeTensor)
 
 
 @contextmanager

@@ -44,6 +44,17 @@ class StepResult:
     """Where the data stands after it, for a source that keeps a place of its own."""
 
 
+def ready_to_train(model: PreTrainedModel, compiled: bool = False) -> tuple[NextTokenLoss, Any]:
+    """The loss of a model that does the same in less time and memory from now on, and the weight of its embedding
+    where that one adds to its gradient itself (else None)."""
+    fuse_activations(model)
+    loss, embedding = NextTokenLoss(model), model.get_input_embeddings()
+    if compiled:  # a compiled program would not see what is added behind its back
+        loss.compile()
+        return loss, None
+    return loss, embedding.weight if add_where_looked_up(embedding) else None
+
+
 class Stepper:
     """A model, its loss and its optimizer, taken step by step."""
 
@@ -65,13 +76,7 @@ class Stepper:
         self._tf32 = precision == "tf32"
         if options.gradient_checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
-        fuse_activations(model)
-        self.loss = NextTokenLoss(model)
-        embedding = model.get_input_embeddings()
-        # A compiled program would not see what is added behind its back.
-        self._looked_up: Any = None if options.compile or not add_where_looked_up(embedding) else embedding.weight
-        if options.compile:
-            self.loss.compile()
+        self.loss, self._looked_up = ready_to_train(model, options.compile)
         self.optimizer = new_optimizer(model, options)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == "fp16")
         self.processes.same_weights([*model.parameters(), *model.buffers()])

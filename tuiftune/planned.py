@@ -1,0 +1,78 @@
+"""How `tuiftune plan` prints what it found out: the facts of `tuiftune.run.plan_report` as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tuiftune import units
+
+Facts = dict[str, Any]
+
+PARTS = ("weights", "gradients", "optimizer", "activations", "logits")
+
+
+def frame(found: Facts) -> str:
+    """Blocks of lines: the model, its memory, whether it fits, the steps, the time."""
+    from tuiftune.output import table
+
+    blocks = [_model(found), _memory(found), _fit(found), _steps(found)]
+    return "\n\n".join(table(rows, header) if header else _pairs(rows) for header, rows in blocks)
+
+
+def _pairs(rows: list[tuple[str, ...]]) -> str:
+    from tuiftune.text import one_line
+
+    width = max(len(row[0]) for row in rows)
+    return "\n".join(f"{row[0]:<{width}}  {one_line(' '.join(row[1:]), 400)}" for row in rows)
+
+
+def _model(found: Facts) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    device = found["device"]
+    name = device["name"] or "a GPU that is not here"
+    checkpointing = ", gradient checkpointing" if found["gradient_checkpointing"] else ""
+    rows = [
+        ("model", f"{found['model']['type']}, {found['model']['parameters']:,} parameters"),
+        ("device", f"{name}, {found['precision']}{checkpointing}"),
+        ("micro-batch", f"{found['batch_tokens']:,} tokens, rows of at most {found['row_tokens']:,}"),
+        ("", f"({found['row_tokens_source']})"),
+    ]
+    return (), [*rows[:2], ("micro-batch", f"{rows[2][1]} {rows[3][1]}")]
+
+
+def _memory(found: Facts) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    memory = found["memory"]
+    rows = [(part, units.size(memory[f"{part}_bytes"]), memory["method"]) for part in PARTS]
+    rows += [(each["name"], units.size(each["bytes"]), each["source"]) for each in memory["overheads"]]
+    return ("MEMORY", "SIZE>", "HOW KNOWN"), [*rows, ("together", units.size(memory["total_bytes"]), "")]
+
+
+def _fit(found: Facts) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    device = found["device"]
+    verdict = "fits" if found["fits"] else "does not fit"
+    most = found["largest_batch_tokens"]
+    budget = "none: not even one row fits"
+    if most is not None:
+        budget = f"train.batch_tokens = {most} ({units.size(found['largest_memory']['total_bytes'])})"
+    return (), [
+        ("verdict", f"{verdict}: {units.size(device['available_bytes'])} of {device['source']}"),
+        ("largest micro-batch", budget),
+    ]
+
+
+def _steps(found: Facts) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    needs_data = f"needs the data: {found['data_problem']}"
+    samples = found["samples_per_step"]
+    rows = [("samples a step", units.count(samples) if samples is not None else "as train.tokens_per_step says")]
+    if found["data_problem"] is not None:
+        rows.append(("tokens, steps, time", needs_data))
+    else:
+        rows.append(("tokens a step", f"{found['tokens_per_step']:,.0f} on average"))
+        rows.append(("steps", f"{found['steps_per_epoch']:,} an epoch, {found['total_steps']:,} in all"))
+    speed = found["tokens_per_s"]
+    rows.append(
+        ("speed", f"{units.figure(speed)} tokens/s" if speed else "unknown", f"({found['tokens_per_s_source']})")
+    )
+    if found["data_problem"] is None:
+        seconds = found["seconds_per_epoch"]
+        rows.append(("time an epoch", f"about {units.duration(seconds)}, an estimate" if seconds else "unknown"))
+    return (), rows
