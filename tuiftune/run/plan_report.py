@@ -105,20 +105,13 @@ def _options_of(pipeline: Pipeline) -> CausalLM.Options:
 
 def _device(vram_bytes: int | None) -> Facts:
     """What is planned for, and the bytes that training may take of it."""
-    import psutil
-    import torch
-
-    from tuiftune.training.memory import CUDA_CONTEXT_BYTES
+    from tuiftune.training.memory import available_bytes
     from tuiftune.training.precision import choose_device, device_name
 
     if vram_bytes is not None:
         return {"type": "cuda", "name": None, "available_bytes": vram_bytes, "source": "--vram"}
     device = choose_device()
-    if device.type == "cuda":
-        free, _total = torch.cuda.mem_get_info(device)
-        available, source = free + CUDA_CONTEXT_BYTES, "free VRAM"  # this process has a context of its own
-    else:
-        available, source = psutil.virtual_memory().available, "available RAM; no GPU is seen"
+    available, source = available_bytes(device)
     return {"type": device.type, "name": device_name(device), "available_bytes": available, "source": source}
 
 

@@ -32,7 +32,8 @@ class CausalLM(tuiftune.Trainer):
         batch_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
             None,
             description="tokens, padding included, that go through the model at once; changes memory and speed only. "
-            "When left out: 1,024 on a CPU; on a GPU what batch_size of the longest samples take, at least 2,048",
+            "When left out: 1,024 on a CPU; on a GPU what batch_size of the longest samples take, at least 2,048. "
+            "'auto' for as many as the memory takes, tried before the first step",
         )
         learning_rate: float = Field(5e-5, gt=0, description="AdamW's highest learning rate")
         weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay; biases and norms have none")

@@ -153,6 +153,16 @@ def largest_budget(
     return fits * max(1, row_tokens - 1)
 
 
+def available_bytes(device: torch.device) -> tuple[int, str]:
+    """What training may take of a device as it is now, the CUDA context among it; and what that is."""
+    if device.type == "cuda":
+        free, _total = torch.cuda.mem_get_info(device)
+        return free + CUDA_CONTEXT_BYTES, "free VRAM"  # this process has a context of its own
+    import psutil
+
+    return psutil.virtual_memory().available, "available RAM; no GPU is seen"
+
+
 def as_meta_model(model: PretrainedConfig | PreTrainedModel) -> PreTrainedModel:
     """A model of the config, without weights. Raises StageError where its values do not go together."""
     from transformers import AutoModelForCausalLM, PreTrainedModel

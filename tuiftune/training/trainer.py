@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from tuiftune.options import ModelOptions
 from tuiftune.run.checkpoints import discard_after, publish, rotate, step_folder, step_folders, step_of
 from tuiftune.run.stream import TokenStream
 from tuiftune.training.batches import check_fits, row_lengths, token_rows
+from tuiftune.training.budget import planned_slots, rehearsed
 from tuiftune.training.evaluations import Evaluations
 from tuiftune.training.feed import Feed, steps_of, steps_of_stream
 from tuiftune.training.model import load_model, load_tokenizer, save_folder
@@ -43,18 +44,24 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
     device = choose_device(options.processes)
     job = Job(options, ctx.model, ctx.workspace, ctx.seed, choose_precision(options.precision, device), ctx.resume_from)
     data = _train_data(ctx)
-    plan = _plan(options, data, device)
+    plan, longest = _plan(options, data, device)
     tokenizer = load_tokenizer(ctx.model, ctx.workspace)
     model = job.new_model(tokenizer)
+    if options.batch_tokens == "auto":
+        plan = replace(plan, slots=planned_slots(model, options, job.precision, longest, device))
     _say_facts(ctx, options, plan, model, device, job.precision, data)
     with ExitStack() as open_:
         processes = open_.enter_context(with_others(job, plan, data, device, ctx.dir))
         stepper = Stepper(model.to(device), options, plan, job.precision, ctx.seed, processes)
         if not stepper.loss.is_chunked:
             ctx.log("this model's logits are more than a linear layer's output: they are computed at every position")
+        if options.batch_tokens == "auto":
+            plan = rehearsed(stepper, plan, longest, ctx.log)
         position = job.resume(stepper) if ctx.resume_from else None
         run = TrainingRun(ctx, options, plan, stepper, tokenizer, position)
         run.begin()
+        if not ctx.resume_from:
+            stepper.forget_rehearsal()
         if isinstance(data, TokenStream):
             steps = steps_of_stream(data, plan, options.tokens_per_step, position)
         else:
@@ -116,6 +123,9 @@ def help_train(rank: int, job: Job, plan: Plan, data: Dataset, meeting: Path) ->
     device = choose_device(job.options.processes, rank)
     with joined(rank, job.options.processes, device, meeting) as group:
         stepper = Stepper(job.new_model().to(device), job.options, plan, job.precision, job.seed, group)
+        if job.options.batch_tokens == "auto":  # how many it takes at once is its own affair
+            plan = rehearsed(stepper, plan, int(row_lengths(data).max()), lambda text: print(f"{rank}: {text}"))
+            stepper.forget_rehearsal()
         if job.resume_from is not None:
             job.resume(stepper)
         steps = steps_of(data, plan, job.seed, stepper.step, rank, group.count)
@@ -124,12 +134,14 @@ def help_train(rank: int, job: Job, plan: Plan, data: Dataset, meeting: Path) ->
                 stepper.take(next(feed))
 
 
-def _plan(options: CausalLM.Options, data: Dataset | TokenStream, device: torch.device) -> Plan:
+def _plan(options: CausalLM.Options, data: Dataset | TokenStream, device: torch.device) -> tuple[Plan, int]:
+    """The plan, and the tokens of the longest row."""
     if not isinstance(data, TokenStream):
-        return Plan.of(options, row_lengths(data), device)
+        lengths = row_lengths(data)
+        return Plan.of(options, lengths, device), int(lengths.max())
     if data.longest_row is None:
         raise StageError("how long a row of the stream may be is not known. Add a preprocess stage: 'tokenize'")
-    return Plan.of_stream(options, data.longest_row, device)
+    return Plan.of_stream(options, data.longest_row, device), data.longest_row
 
 
 def _train_data(ctx: Context) -> Dataset | TokenStream:
