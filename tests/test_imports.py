@@ -43,6 +43,7 @@ def test_help_is_printed_without_torch_or_textual() -> None:
         "tuiftune.cli",
         "tuiftune.tui.app",
         "tuiftune.catalog",
+        "tuiftune.planned",
         "tuiftune.run.launch",
         "tuiftune.run.follow",
         "tuiftune.run.tools",

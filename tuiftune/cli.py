@@ -300,7 +300,9 @@ def evaluate(model: str, profile: str | None, overrides: tuple[str, ...], json_w
 @commands.command()
 @click.argument("profile")
 @set_option
-@click.option("--vram", metavar="SIZE", help="Plan for a GPU with so much memory, e.g. 12GiB, in place of what is here.")
+@click.option(
+    "--vram", metavar="SIZE", help="Plan for a GPU with so much memory, e.g. 12GiB, in place of what is here."
+)
 @json_option
 def plan(profile: str, overrides: tuple[str, ...], vram: str | None, json_wanted: bool) -> None:
     """Tell what PROFILE will take: memory, whether it fits, steps and time. Nothing is trained."""

@@ -151,7 +151,7 @@ def test_tracing_leaves_the_model_as_it_was() -> None:
     model = as_meta_model(TINY)
     trace(model, 2, 64, torch.bfloat16, True, "cuda")
     assert all(parameter.device.type == "meta" and parameter.grad is None for parameter in model.parameters())
-    assert not model.is_gradient_checkpointing
+    assert not model.is_activation_checkpointing
     assert trace(model, 2, 64, torch.float32, False, "cpu") == trace(model, 2, 64, torch.float32, False, "cpu")
 
 

@@ -6,6 +6,7 @@ No GPU is needed, nor the memory. Every storage is followed from its making to i
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -87,7 +88,7 @@ class FollowedStorages(TorchDispatchMode):  # type: ignore[misc]
         self._grain = GPU_GRAIN_BYTES if device_type == "cuda" else 1
         self._parts: dict[weakref.ref[Any], tuple[str, int]] = {}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.prim.device.default:
             # Asked by torch's C++, which would look for a driver; Python's `tensor.device` says what is pretended.
             return torch.device("cpu")
@@ -203,8 +204,6 @@ def _as_on_a_gpu() -> Iterator[None]:
 
 def _on_device(model: PreTrainedModel, device_type: str) -> PreTrainedModel:
     """A copy of the model with tensors of the same shapes on the device; tied weights stay tied."""
-    import copy
-
     made: dict[int, torch.Tensor] = {}
 
     def placed(tensor: torch.Tensor) -> torch.Tensor:
