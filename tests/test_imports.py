@@ -44,6 +44,7 @@ def test_help_is_printed_without_torch_or_textual() -> None:
         "tuiftune.tui.app",
         "tuiftune.catalog",
         "tuiftune.data_frame",
+        "tuiftune.planned",
         "tuiftune.run.launch",
         "tuiftune.run.follow",
         "tuiftune.run.tools",

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from tuiftune import units
+from tuiftune.errors import TuiftuneError
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,23 @@ def test_figure(value: float | None, text: str) -> None:
 @pytest.mark.parametrize(("age", "text"), [(5, "just now"), (300, "5 min ago"), (7200, "2 h ago"), (90000, "1 d ago")])
 def test_ago(age: float, text: str) -> None:
     assert units.ago(1_000_000, now=1_000_000 + age) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("12GiB", 12 * 2**30),
+        ("12GB", 12 * 10**9),
+        ("800MiB", 800 * 2**20),
+        (" 1.5 gib", 3 * 2**29),
+        ("24000000000", 24 * 10**9),
+    ],
+)
+def test_a_size_is_read_in_binary_and_decimal_units(text: str, expected: int) -> None:
+    assert units.parse_size(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1GiB", "12Gi", "nan", "1e9", "0GiB", "9" * 400])
+def test_what_is_no_size_is_told_in_one_sentence(text: str) -> None:
+    with pytest.raises(TuiftuneError, match="is no amount of memory"):
+        units.parse_size(text)

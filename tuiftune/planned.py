@@ -7,6 +7,8 @@ from typing import Any
 from tuiftune import units
 
 Facts = dict[str, Any]
+Block = tuple[tuple[str, ...], list[tuple[str, ...]]]
+"""The header of a table (empty for names with their values) and its rows."""
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "logits")
 
@@ -26,27 +28,26 @@ def _pairs(rows: list[tuple[str, ...]]) -> str:
     return "\n".join(f"{row[0]:<{width}}  {one_line(' '.join(row[1:]), 400)}" for row in rows)
 
 
-def _model(found: Facts) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _model(found: Facts) -> Block:
     device = found["device"]
     name = device["name"] or "a GPU that is not here"
     checkpointing = ", gradient checkpointing" if found["gradient_checkpointing"] else ""
-    rows = [
+    rows = f"rows of at most {found['row_tokens']:,} ({found['row_tokens_source']})"
+    return (), [
         ("model", f"{found['model']['type']}, {found['model']['parameters']:,} parameters"),
         ("device", f"{name}, {found['precision']}{checkpointing}"),
-        ("micro-batch", f"{found['batch_tokens']:,} tokens, rows of at most {found['row_tokens']:,}"),
-        ("", f"({found['row_tokens_source']})"),
+        ("micro-batch", f"{found['batch_tokens']:,} tokens, {rows}"),
     ]
-    return (), [*rows[:2], ("micro-batch", f"{rows[2][1]} {rows[3][1]}")]
 
 
-def _memory(found: Facts) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _memory(found: Facts) -> Block:
     memory = found["memory"]
     rows = [(part, units.size(memory[f"{part}_bytes"]), memory["method"]) for part in PARTS]
     rows += [(each["name"], units.size(each["bytes"]), each["source"]) for each in memory["overheads"]]
     return ("MEMORY", "SIZE>", "HOW KNOWN"), [*rows, ("together", units.size(memory["total_bytes"]), "")]
 
 
-def _fit(found: Facts) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _fit(found: Facts) -> Block:
     device = found["device"]
     verdict = "fits" if found["fits"] else "does not fit"
     most = found["largest_batch_tokens"]
@@ -59,10 +60,12 @@ def _fit(found: Facts) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     ]
 
 
-def _steps(found: Facts) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _steps(found: Facts) -> Block:
     needs_data = f"needs the data: {found['data_problem']}"
     samples = found["samples_per_step"]
-    rows = [("samples a step", units.count(samples) if samples is not None else "as train.tokens_per_step says")]
+    rows: list[tuple[str, ...]] = [
+        ("samples a step", units.count(samples) if samples is not None else "as train.tokens_per_step says")
+    ]
     if found["data_problem"] is not None:
         rows.append(("tokens, steps, time", needs_data))
     else:

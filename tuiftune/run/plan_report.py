@@ -63,6 +63,7 @@ def report(workspace: Path, effective: Facts, vram_bytes: int | None) -> Facts:
     pipeline = build(effective, registry)
     options = _options_of(pipeline)
 
+    from tuiftune.training.budget import planned_slots
     from tuiftune.training.memory import as_meta_model, estimate_budget, largest_budget
     from tuiftune.training.meta import planned_config
     from tuiftune.training.model import quiet
@@ -74,9 +75,12 @@ def report(workspace: Path, effective: Facts, vram_bytes: int | None) -> Facts:
     data = _data(workspace, pipeline, registry)
     row_tokens, row_source = _row_tokens(pipeline, model, data)
     how = (precision, options.gradient_checkpointing, device["type"])
+    free = device["available_bytes"]
     steps = _steps(options, data, row_tokens, device["type"])
-    found = estimate_budget(model, row_tokens, steps["batch_tokens"], *how)
-    most = largest_budget(model, row_tokens, *how, device["available_bytes"])
+    if options.batch_tokens == "auto":
+        steps["batch_tokens"] = planned_slots(model, options, precision, row_tokens, device["type"], free)
+    found = estimate_budget(model, row_tokens, steps["batch_tokens"], *how, optimizer=options.optimizer)
+    most = largest_budget(model, row_tokens, *how, free, optimizer=options.optimizer)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {
         "model": {"type": model.config.model_type, "parameters": parameters},
@@ -86,9 +90,11 @@ def report(workspace: Path, effective: Facts, vram_bytes: int | None) -> Facts:
         "row_tokens": row_tokens,
         "row_tokens_source": row_source,
         "memory": _memory(found),
-        "fits": found.total_bytes <= device["available_bytes"],
+        "fits": found.total_bytes <= free,
         "largest_batch_tokens": most,
-        "largest_memory": None if most is None else _memory(estimate_budget(model, row_tokens, most, *how)),
+        "largest_memory": None
+        if most is None
+        else _memory(estimate_budget(model, row_tokens, most, *how, optimizer=options.optimizer)),
         **steps,
         **_time(workspace, effective, device, precision, parameters, steps["train_tokens"]),
     }
@@ -127,6 +133,8 @@ def _data(workspace: Path, pipeline: Pipeline, registry: Registry) -> Facts:
     """Lengths of the training rows, prepared as a run would (and kept for it); or why they are not known."""
     from tuiftune.training.batches import row_lengths, token_rows
 
+    if pipeline.streaming:
+        return {"lengths": None, "data_problem": "a stream is not seen whole before training"}
     with tempfile.TemporaryDirectory(prefix="tuiftune-") as folder:
         try:
             prepared = PipelineRun(workspace, Path(folder), pipeline, registry, PrintedRecorder()).prepare_data()

@@ -12,7 +12,7 @@ from tuiftune.errors import StageError
 from tuiftune.training.plan import CPU_SLOTS
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
     from tuiftune.stages.causal_lm import CausalLM
     from tuiftune.training.plan import Plan
@@ -23,23 +23,20 @@ SHARE = 0.9
 
 
 def planned_slots(
-    model: PreTrainedModel, options: CausalLM.Options, precision: str, longest: int, device: torch.device
+    model: PretrainedConfig | PreTrainedModel,
+    options: CausalLM.Options,
+    precision: str,
+    longest: int,
+    device_type: str,
+    available_bytes: int,
 ) -> int:
-    """The most padded tokens that fit the memory that is free, by tracing a step; at least one row of `longest`
+    """The most padded tokens that fit SHARE of `available_bytes`, by tracing a step; at least one row of `longest`
     tokens, for whether that fits is proved by `rehearsed`. On a CPU more than CPU_SLOTS are no faster."""
-    from tuiftune.training.memory import available_bytes, largest_budget
+    from tuiftune.training.memory import largest_budget
 
-    most = largest_budget(
-        model.config,
-        longest,
-        precision,
-        options.gradient_checkpointing,
-        device.type,
-        int(SHARE * available_bytes(device)[0]),
-        optimizer=options.optimizer,
-    )
-    found = most or longest
-    return min(found, CPU_SLOTS) if device.type == "cpu" else found
+    how = (precision, options.gradient_checkpointing, device_type, int(SHARE * available_bytes))
+    found = largest_budget(model, longest, *how, optimizer=options.optimizer) or longest
+    return min(found, CPU_SLOTS) if device_type == "cpu" else found
 
 
 def rehearsed(stepper: Stepper, plan: Plan, longest: int, say: Callable[[str], None]) -> Plan:

@@ -6,6 +6,7 @@ No GPU is needed, nor the memory. Every storage is followed from its making to i
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -194,8 +195,6 @@ def _as_on_a_gpu() -> Iterator[None]:
 
 def _on_device(model: PreTrainedModel, device_type: str) -> PreTrainedModel:
     """A copy of the model with tensors of the same shapes on the device; tied weights stay tied."""
-    import copy
-
     made: dict[int, torch.Tensor] = {}
 
     def placed(tensor: torch.Tensor) -> torch.Tensor:

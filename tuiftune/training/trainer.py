@@ -21,6 +21,7 @@ from tuiftune.training.batches import check_fits, row_lengths, token_rows
 from tuiftune.training.budget import planned_slots, rehearsed
 from tuiftune.training.evaluations import Evaluations
 from tuiftune.training.feed import Feed, steps_of, steps_of_stream
+from tuiftune.training.memory import available_bytes
 from tuiftune.training.model import load_model, load_tokenizer, save_folder
 from tuiftune.training.plan import Plan
 from tuiftune.training.precision import choose_device, choose_precision, device_name, float32_products
@@ -48,7 +49,9 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
     tokenizer = load_tokenizer(ctx.model, ctx.workspace)
     model = job.new_model(tokenizer)
     if options.batch_tokens == "auto":
-        plan = replace(plan, slots=planned_slots(model, options, job.precision, longest, device))
+        free, _ = available_bytes(device)
+        slots = planned_slots(model.config, options, job.precision, longest, device.type, free)
+        plan = replace(plan, slots=slots)
     _say_facts(ctx, options, plan, model, device, job.precision, data)
     with ExitStack() as open_:
         processes = open_.enter_context(with_others(job, plan, data, device, ctx.dir))
