@@ -26,7 +26,7 @@ from tuiftune.stages.causal_lm import CausalLM
 from tuiftune.stages.perplexity import Perplexity
 from tuiftune.stages.samples import Samples
 from tuiftune.training import precision
-from tuiftune.training.trainer import TrainingRun
+from tuiftune.training.training_run import TrainingRun
 
 EOS = 2
 QUICK = {"batch_size": 2, "grad_accum": 2, "epochs": 2.0, "learning_rate": 1e-3}
