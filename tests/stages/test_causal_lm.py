@@ -302,21 +302,10 @@ def test_a_loss_that_is_no_number_is_shown_as_such(new_run, tiny_gpt2):
 
 def test_a_loss_that_stays_no_number_ends_the_run_with_the_last_good_checkpoint_kept(new_run):
     ctx = new_run(keep_checkpoints=1)
-    write_event = ctx.recorder.event
-
-    def spoil(kind: str, data: Any) -> None:
-        write_event(kind, data)
-        if (kind, data.get("step")) == ("checkpoint", 4):  # the weights, once they are safe
-            with torch.no_grad():
-                spoilt[0].stepper.model.transformer.ln_f.weight.fill_(math.nan)
-
-    spoilt: list[TrainingRun] = []
-    begin = TrainingRun.begin
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingRun, "begin", lambda run: (spoilt.append(run), begin(run))[1])
-        ctx.recorder.event = spoil
-        with pytest.raises(StageError) as said:
-            train(ctx, nan_steps=3, save_every=2)
+    patch = spoilt_after(ctx, 4)
+    with pytest.raises(StageError) as said:
+        train(ctx, nan_steps=3, save_every=2)
+    patch.undo()
     assert str(said.value).startswith(
         "the loss has been no number for 3 steps, since step 5. The last checkpoint from before is step-000004."
     )
@@ -324,6 +313,34 @@ def test_a_loss_that_stays_no_number_ends_the_run_with_the_last_good_checkpoint_
     assert [step for step, loss in losses.items() if math.isnan(loss)] == [5, 6, 7]
     assert [folder.name for folder in step_folders(ctx.checkpoints)] == ["step-000004"]
     assert "step 5: the loss is nan, the gradient's norm nan" in ctx.recorder.lines
+
+
+def spoilt_after(ctx: Context, step: int) -> Any:
+    """Patches a run so that its weights are no numbers once the checkpoint of `step` is safe."""
+    write_event, runs, begin = ctx.recorder.event, [], TrainingRun.begin
+
+    def spoil(kind: str, data: Any) -> None:
+        write_event(kind, data)
+        if (kind, data.get("step")) == ("checkpoint", step):
+            with torch.no_grad():
+                runs[0].stepper.model.transformer.ln_f.weight.fill_(math.nan)
+
+    ctx.recorder.event = spoil
+    patch = pytest.MonkeyPatch()
+    patch.setattr(TrainingRun, "begin", lambda run: (runs.append(run), begin(run))[1])
+    return patch
+
+
+@pytest.mark.parametrize("log_every", [1, 7])
+def test_weights_that_are_no_numbers_take_no_good_checkpoints_place_not_even_at_a_stop(new_run, log_every):
+    ctx = new_run(keep_checkpoints=1)
+    patch = spoilt_after(ctx, 4)
+    stop_at(ctx, 7)
+    with pytest.raises(RunStopped):
+        train(ctx, nan_steps=9, save_every=2, log_every=log_every, eval_every=100)
+    patch.undo()
+    assert [folder.name for folder in step_folders(ctx.checkpoints)] == ["step-000004"]
+    assert "no checkpoint of step 7: its loss or gradient is no number" in ctx.recorder.lines
 
 
 def test_the_finished_model_loads_with_plain_transformers(new_run):
@@ -412,7 +429,7 @@ def test_two_processes_are_stopped_and_resumed_as_one_is(new_run):
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_ends_the_training_and_leaves_none_behind(new_run, tmp_path):
+def test_a_process_that_dies_ends_the_training_with_a_sentence(new_run, tmp_path):
     """The worker is a process of its own here: it is taken along."""
     script = tmp_path / "train.py"
     ctx = new_run()

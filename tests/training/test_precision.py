@@ -34,6 +34,7 @@ def gpu_with(monkeypatch):
             torch.cuda, "is_bf16_supported", lambda including_emulation=True: bf16 or including_emulation
         )
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "set_device", lambda _device: None)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8 if bf16 else 7, 0))
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "Some GPU")
 

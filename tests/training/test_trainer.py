@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import math
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -15,11 +18,13 @@ from tuiftune.options import ModelOptions
 from tuiftune.stages.causal_lm import CausalLM
 from tuiftune.training import head
 from tuiftune.training.batches import collate, collate_step, token_rows
-from tuiftune.training.feed import steps_of
+from tuiftune.training.feed import Feed, steps_of
 from tuiftune.training.lookup import add_where_looked_up
 from tuiftune.training.loss import NextTokenLoss
 from tuiftune.training.model import load_model
+from tuiftune.training.optimizer import learning_rate_factor
 from tuiftune.training.plan import Plan
+from tuiftune.training.state import read_weights
 from tuiftune.training.steps import Stepper
 
 EOS = 2
@@ -269,6 +274,100 @@ def test_the_loss_is_that_of_the_whole_logits_whatever_the_head(case):
     assert found.exact_sum(batch) == pytest.approx(float(expected.detach()), rel=1e-5)
 
 
+def test_in_fp16_an_infinite_gradient_is_passed_over_and_a_restored_training_goes_on_alike(tiny_gpt2):
+    folder = tiny_gpt2(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    options = CausalLM.Options(batch_size=4, grad_accum=1, learning_rate=1e-3)
+    plan = Plan.of(options, np.full(40, 30), CPU)
+
+    def stepper() -> Stepper:
+        return Stepper(load_model(ModelOptions(name=str(folder)), folder, torch.float32), options, plan, "fp16", seed=1)
+
+    steps = [collate_step([{"input_ids": row} for row in some_rows(40)[start : start + 4]], 2048) for start in range(9)]
+    first, exact = (
+        stepper(),
+        Stepper(load_model(ModelOptions(name=str(folder)), folder, torch.float32), options, plan, "fp32", 1),
+    )
+    first._scaler.update(2.0**40)  # far too much: the gradient of the first steps is infinite
+    before = {name: value.clone() for name, value in first.model.state_dict().items()}
+    result = first.take(steps[0])
+    assert not math.isfinite(float(result.grad_norm))
+    assert float(result.loss) == pytest.approx(float(exact.take(steps[0]).loss), rel=1e-2)
+    assert all(torch.equal(value, before[name]) for name, value in first.model.state_dict().items())
+    first._scaler.update(2.0**10)
+    for step in steps[1:5]:
+        assert math.isfinite(float(first.take(step).grad_norm))
+    second = stepper()
+    second.model.load_state_dict(first.model.state_dict())
+    second.restore(copy.deepcopy(first.state()))
+    for step in steps[5:]:
+        assert torch.equal(first.take(step).loss, second.take(step).loss)
+
+
+def test_the_learning_rate_is_that_of_transformers_schedules():
+    names = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+    for (total, warmup), (ours, theirs) in itertools.product(
+        [(10, 0), (10, 3), (7, 7), (1, 0), (20, 1)], names.items()
+    ):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        scheduler = transformers.get_scheduler(theirs, optimizer, warmup, total)
+        for step in range(total):
+            assert learning_rate_factor(ours, step, warmup, total) == pytest.approx(
+                scheduler.get_last_lr()[0], abs=1e-9
+            )
+            optimizer.step()
+            scheduler.step()
+
+
+@pytest.mark.parametrize("kind", ["gpt_neox", "mixtral", "gpt2"])
+def test_weights_are_read_back_whatever_names_they_are_written_under(kind, tmp_path, tiny_gpt2):
+    small = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "vocab_size": 50,
+    }
+    shape = {"n_embd": 16, "n_layer": 1, "n_head": 2, "vocab_size": 50} if kind == "gpt2" else small
+    config = transformers.AutoConfig.for_model(kind, **shape)
+    one, other = (transformers.AutoModelForCausalLM.from_config(config) for _ in range(2))
+    one.save_pretrained(tmp_path)
+    read_weights(other, tmp_path)
+    expected = one.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in other.state_dict().items())
+    larger = transformers.AutoModelForCausalLM.from_config(
+        transformers.AutoConfig.for_model(kind, **(shape | {"vocab_size": 60}))
+    )
+    before = {name: value.clone() for name, value in larger.state_dict().items()}
+    with pytest.raises(StageError, match=r"the checkpoint is not of this model"):
+        read_weights(larger, tmp_path)
+    assert all(torch.equal(value, before[name]) for name, value in larger.state_dict().items())
+
+
+def test_a_model_that_is_broken_is_taken_apart_like_any_other(model):
+    next(model.parameters()).data.fill_(math.nan)
+    assert NextTokenLoss(model).is_chunked
+
+
+def test_what_goes_wrong_while_data_is_made_ready_is_told_to_who_waits_each_time():
+    def steps():
+        yield collate_step([{"input_ids": [5, 6]}], 8)
+        raise StageError("the data ends in the middle of a line")
+
+    feed = Feed(steps())
+    assert next(feed).tokens == 2
+    for _ in range(2):
+        with pytest.raises(StageError, match="the data ends in the middle of a line"):
+            next(feed)
+    feed.close()
+
+
+def test_a_feed_that_is_full_is_closed_without_waiting_for_its_end():
+    feed = Feed(itertools.repeat(collate_step([{"input_ids": [5, 6]}], 8)))
+    next(feed)
+    feed.close()
+    assert not any(thread.name == "feed" and thread.is_alive() for thread in threading.enumerate())
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
 def test_in_half_precision_the_heads_gradient_is_that_of_float32_to_rounding(dtype, tolerance):
     """In a step of a billion tokens, whose slopes of 1e-9 each float16 does not hold."""
@@ -296,4 +395,7 @@ def test_an_embedding_that_adds_for_itself_has_the_gradient_of_one_that_does_not
     assert not own.weight.grad[3].any()
     with torch.no_grad():
         assert torch.equal(own(ids), plain(ids))
+    zeroed = copy.deepcopy(own)
+    zeroed.weight.data.zero_()
+    assert not zeroed(ids).any(), "a copy reads its own weights"
     assert not add_where_looked_up(torch.nn.Embedding(5, 2, max_norm=1.0)), "that changes its weights: left as it is"

@@ -20,7 +20,11 @@ class CausalLM(tuiftune.Trainer):
             None, ge=1, description="optimizer steps in all, in place of epochs; data is repeated as needed"
         )
         batch_size: int = Field(4, ge=1, description="batch_size x grad_accum are the samples of an optimizer step")
-        grad_accum: int = Field(4, ge=1, description="the other factor; how a step is cut up changes no figure")
+        grad_accum: int = Field(
+            4,
+            ge=1,
+            description="the other factor; how a step is cut up changes no figure, but for which units dropout drops",
+        )
         processes: int = Field(
             1, ge=1, description="processes that train side by side, one a GPU, each on its share of a step's samples"
         )
@@ -83,7 +87,7 @@ class CausalLM(tuiftune.Trainer):
         try:
             return train(self.options, ctx)
         finally:
-            gc.collect()  # a patched layer holds itself in a circle: else its weights stay on the GPU
+            gc.collect()  # what holds itself in a circle would stay on the GPU
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 

@@ -31,6 +31,10 @@ class Evaluations:
     def __contains__(self, step: int) -> bool:
         return step in self._losses
 
+    def would_be_best(self, loss: float) -> bool:
+        """Whether this is the lowest loss so far."""
+        return math.isfinite(loss) and (self.best_step is None or loss < self._losses[self.best_step])
+
     def add(self, step: int, loss: float) -> None:
         self._losses[step] = loss
         self._write()

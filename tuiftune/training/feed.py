@@ -61,13 +61,15 @@ class Feed:
         self._steps, self._pinned = steps, pinned
         self._ready: queue.Queue[StepBatches | BaseException] = queue.Queue(AHEAD)
         self._closed = threading.Event()
+        self._over: BaseException | None = None
         self._thread = threading.Thread(target=self._fill, name="feed", daemon=True)
         self._thread.start()
 
     def __next__(self) -> StepBatches:
         """Raises what the iterator raised; RuntimeError where it ended."""
-        found = self._ready.get()
+        found = self._over or self._ready.get()
         if isinstance(found, BaseException):
+            self._over = found  # there is no thread to ask again
             raise found
         return found
 

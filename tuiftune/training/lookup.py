@@ -15,18 +15,21 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 def add_where_looked_up(layer: torch.nn.Module) -> bool:
     """Let this embedding add its gradient straight to `weight.grad`, from now on; False where it is not a plain
     one, and left as it is."""
-    plain = type(layer) is torch.nn.Embedding and layer.max_norm is None and not layer.scale_grad_by_freq
+    plain = type(layer) in (torch.nn.Embedding, LookedUp) and layer.max_norm is None and not layer.scale_grad_by_freq
     if not plain or layer.sparse or not layer.weight.requires_grad:
         return False
-
-    def forward(ids: torch.Tensor) -> torch.Tensor:
-        if not torch.is_grad_enabled():
-            return F.embedding(ids, layer.weight)
-        found: torch.Tensor = _Lookup.apply(layer.weight, ids, layer.padding_idx)
-        return found
-
-    layer.forward = forward
+    layer.__class__ = LookedUp
     return True
+
+
+class LookedUp(torch.nn.Embedding):  # type: ignore[misc]
+    """An embedding whose gradient is not handed to autograd."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        if not torch.is_grad_enabled():
+            return F.embedding(ids, self.weight)
+        found: torch.Tensor = _Lookup.apply(self.weight, ids, self.padding_idx)
+        return found
 
 
 class _Lookup(torch.autograd.Function):  # type: ignore[misc]

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from tuiftune.errors import StageError
 from tuiftune.training.batches import IGNORED
 from tuiftune.training.head import find_head
+from tuiftune.training.precision import float32_products
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,8 +51,9 @@ class NextTokenLoss:
         training = self.model.training
         self.model.eval()
         try:
-            together = self.model(input_ids=ids[None], position_ids=apart, use_cache=False).logits
-            alone = self.model(input_ids=ids.view(2, 4), use_cache=False).logits.view(together.shape)
+            with float32_products(tf32=False), torch.autocast(device.type, enabled=False):
+                together = self.model(input_ids=ids[None], position_ids=apart, use_cache=False).logits
+                alone = self.model(input_ids=ids.view(2, 4), use_cache=False).logits.view(together.shape)
         except TypeError:  # no such argument
             return False
         finally:
@@ -71,7 +73,8 @@ class NextTokenLoss:
             (total * scale).backward()
             return total.detach()
         nll, hidden_grad = self.head.add_gradients(kept.detach(), targets, scale, dtype)
-        kept.backward(hidden_grad.to(kept.dtype))
+        if kept.requires_grad:  # else the head alone is trained
+            kept.backward(hidden_grad.to(kept.dtype))
         return nll
 
     @torch.no_grad()  # type: ignore[untyped-decorator]

@@ -32,7 +32,9 @@ def choose_device(processes: int = 1, rank: int = 0) -> torch.device:
             f"train.processes: {processes} processes need a GPU each, and {there} are seen. "
             "Lower it, or let the run see more with run.devices"
         )
-    return torch.device("cuda", rank)
+    device = torch.device("cuda", rank)
+    torch.cuda.set_device(device)  # random numbers, page-locked memory and NCCL go by it
+    return device
 
 
 def device_name(device: torch.device) -> str:

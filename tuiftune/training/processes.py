@@ -31,6 +31,10 @@ PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
 
 
+class PeerLost(RuntimeError):
+    """Another process did not answer."""
+
+
 class Alone:
     """One process: nothing to add up."""
 
@@ -56,30 +60,40 @@ class Group(Alone):
 
     def agree(self, go_on: bool) -> bool:
         word = torch.tensor([int(go_on)], device=self._device)
-        torch.distributed.broadcast(word, src=0)
-        return bool(word.item())
+        with _answered():
+            torch.distributed.broadcast(word, src=0)
+            return bool(word.item())
 
     def add_up(self, loss: torch.Tensor, parameters: Iterable[torch.nn.Parameter]) -> None:
-        waiting = [torch.distributed.all_reduce(loss, async_op=True)]
-        for parameter in parameters:
-            if not parameter.requires_grad:
-                continue
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        for parameter in trained:
             if parameter.grad is None:  # no row of this step fell to this process
                 parameter.grad = torch.zeros_like(parameter)
-            waiting.append(torch.distributed.all_reduce(parameter.grad, async_op=True))
-        for work in waiting:
-            work.wait()
+        with _answered():
+            sums = [loss, *(parameter.grad for parameter in trained)]
+            for work in [torch.distributed.all_reduce(each, async_op=True) for each in sums]:
+                work.wait()
 
     def same_weights(self, parameters: Iterable[torch.Tensor]) -> None:
-        for parameter in parameters:
-            torch.distributed.broadcast(parameter.data, src=0)
+        with _answered():
+            for parameter in parameters:
+                torch.distributed.broadcast(parameter.data, src=0)
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # torch.distributed has no class of its own for it
+        raise PeerLost(str(error)) from error
 
 
 @contextmanager
 def joined(rank: int, count: int, device: torch.device, meeting: Path) -> Iterator[Group]:
     """Inside, this process is one of `count`. They meet at a file, so that no port has to be chosen."""
+    threads = torch.get_num_threads()
     if device.type == "cpu":  # they share its cores
-        torch.set_num_threads(max(1, torch.get_num_threads() // count))
+        torch.set_num_threads(max(1, threads // count))
     torch.distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         init_method=f"file://{meeting}",
@@ -91,11 +105,13 @@ def joined(rank: int, count: int, device: torch.device, meeting: Path) -> Iterat
         yield Group(rank, count, device)
     finally:
         torch.distributed.destroy_process_group()
+        torch.set_num_threads(threads)
 
 
 @contextmanager
-def others(count: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> Iterator[None]:
-    """Inside, `count - 1` more processes run `work(rank, *arguments)`; at the end they are waited for.
+def others(count: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> Iterator[Callable[[], None]]:
+    """Inside, `count - 1` more processes run `work(rank, *arguments)`; at the end they are waited for. What it
+    gives ends them at once.
 
     Raises StageError where one of them failed; its traceback is in the log then. Where this process waits for it
     inside a library and cannot be told, it is ended.
@@ -117,25 +133,28 @@ def others(count: int, work: Callable[..., None], arguments: tuple[Any, ...]) ->
                 os.kill(os.getpid(), signal.SIGABRT)
             over.wait(1.0)
 
-    threading.Thread(target=watch, name="watch the other processes", daemon=True).start()
-    try:
-        yield
-        for child in children:
-            child.join()
-    except RuntimeError as error:  # what was sent to a process that is gone, or waited for
-        failure = _failure(children)
-        if failure is None:
-            raise
-        raise StageError(failure) from error
-    finally:
+    def end() -> None:
         over.set()
         for child in children:
             child.kill()
 
+    threading.Thread(target=watch, name="watch the other processes", daemon=True).start()
+    try:
+        yield end
+        for child in children:
+            child.join()
+    except PeerLost as error:
+        failure = _failure(children, GRACE_S)
+        if failure is None:
+            raise
+        raise StageError(failure) from error
+    finally:
+        end()
 
-def _failure(children: list[Any]) -> str | None:
-    """A sentence about the first that failed; waits a second for one that ends."""
-    ended = wait([child.sentinel for child in children], timeout=1.0)
+
+def _failure(children: list[Any], patience_s: float = 1.0) -> str | None:
+    """A sentence about the first that failed; waits a while for one that ends."""
+    ended = wait([child.sentinel for child in children], timeout=patience_s)
     for child in children:
         if child.sentinel in ended:
             child.join(1.0)  # its files are closed before it can be asked how it ended
@@ -149,7 +168,8 @@ def _failure(children: list[Any]) -> str | None:
 def _other(rank: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     """In the child: a stop is the first process's to see, and its death is ours."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:  # it died before that line
+    parent = multiprocessing.parent_process()
+    if parent is None or os.getppid() != parent.pid:  # it died before that line
         return
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -44,26 +44,23 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def read_weights(model: torch.nn.Module, folder: Path) -> None:
-    """Copy the weights of a checkpoint into the model, one after another. Raises StageError where they are not
-    those of this model."""
-    from safetensors import safe_open
+def read_weights(model: PreTrainedModel, folder: Path) -> None:
+    """Give the model the weights of a checkpoint. Raises StageError where they are not those of this model; then
+    nothing has changed.
 
-    weights = dict(model.state_dict(keep_vars=True))
-    found: set[int] = set()
-    odd = 0
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 - not a dict
-                value = opened.get_tensor(name)
-                if name not in weights or weights[name].shape != value.shape:
-                    odd += 1
-                    continue
-                weights[name].copy_(value)
-                found.add(id(weights[name]))
-    missing = sum(id(value) not in found for value in weights.values())  # a tied weight is written once
+    By way of a second model, since what transformers writes has other names than `state_dict` for some
+    architectures (GPT-NeoX, Mixtral).
+    """
+    loaded, report = type(model).from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
+    )
+    ours, theirs = model.state_dict(), loaded.state_dict()
+    missing = set(report["missing_keys"]) | (ours.keys() - theirs.keys())
+    odd = {name for name, value in theirs.items() if name not in ours or ours[name].shape != value.shape}
     if missing or odd:
         raise StageError(
-            f"the checkpoint is not of this model: {missing} of its weights are not in it, and {odd} others are. "
-            "Was model.name changed? Start another run"
+            f"the checkpoint is not of this model: {len(missing)} of its weights are not in it, and {len(odd)} others "
+            "are. Was model.name changed? Start another run"
         )
+    for name, value in theirs.items():
+        ours[name].copy_(value)

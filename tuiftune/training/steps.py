@@ -79,6 +79,7 @@ class Stepper:
         self.loss, self._looked_up = ready_to_train(model, options.compile)
         self.optimizer = new_optimizer(model, options)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == "fp16")
+        self._scaler.scale(torch.zeros((), device=self._device))  # it makes its own scale when it is first used
         self.processes.same_weights([*model.parameters(), *model.buffers()])
 
     def take(self, batches: StepBatches) -> StepResult:

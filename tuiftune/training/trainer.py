@@ -20,7 +20,7 @@ from tuiftune.training.memory import available_bytes
 from tuiftune.training.model import load_model, load_tokenizer
 from tuiftune.training.plan import Plan
 from tuiftune.training.precision import choose_device, choose_precision, device_name
-from tuiftune.training.processes import Alone, joined, others
+from tuiftune.training.processes import Alone, PeerLost, joined, others
 from tuiftune.training.state import read_state, read_weights
 from tuiftune.training.steps import Stepper
 from tuiftune.training.training_run import TrainingRun, known
@@ -45,9 +45,7 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
     tokenizer = load_tokenizer(ctx.model, ctx.workspace)
     model = job.new_model(tokenizer)
     if options.batch_tokens == "auto":
-        free, _ = available_bytes(device)
-        slots = planned_slots(model.config, options, job.precision, longest, device.type, free)
-        plan = replace(plan, slots=slots)
+        plan = replace(plan, slots=job.slots(model, longest, device))
     _say_facts(ctx, options, plan, model, device, job.precision, data)
     with ExitStack() as open_:
         processes = open_.enter_context(with_others(job, plan, data, device, ctx.dir))
@@ -91,6 +89,13 @@ class Job:
         torch.manual_seed(self.seed)
         return load_model(self.model, self.workspace, torch.float32, tokenizer)
 
+    def slots(self, model: PreTrainedModel, longest: int, device: torch.device) -> int:
+        """Tokens at once for `batch_tokens = "auto"`; those of the checkpoint, for dropout goes by how rows are cut."""
+        if self.resume_from is not None:
+            return int(read_state(self.resume_from)["slots"])
+        free, _ = available_bytes(device)
+        return planned_slots(model.config, self.options, self.precision, longest, device.type, free)
+
     def resume(self, stepper: Stepper) -> Any:
         """Weights, optimizer and step of the checkpoint; returns where a stream of data stood."""
         assert self.resume_from is not None  # noqa: S101
@@ -113,8 +118,17 @@ def with_others(
         raise StageError(f"train.processes: a stream is read by one process, not by {count}. Set it to 1")
     meeting = folder / "meeting"
     meeting.unlink(missing_ok=True)
-    with others(count, help_train, (job, plan, data, meeting)), joined(0, count, device, meeting) as group:
-        yield group
+    with (
+        others(count, help_train, (job, plan, data, meeting)) as end_others,
+        joined(0, count, device, meeting) as group,
+    ):
+        try:
+            yield group
+        except PeerLost:
+            raise
+        except BaseException:  # a stop, or what failed here: they would only complain that this one is gone
+            end_others()
+            raise
 
 
 def help_train(rank: int, job: Job, plan: Plan, data: Dataset, meeting: Path) -> None:

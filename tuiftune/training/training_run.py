@@ -47,6 +47,7 @@ class TrainingRun:
         self.ended_early = False
         self.evaluations = Evaluations(ctx.checkpoints / "evaluations.json", up_to_step=self.step)
         self._saved_step = self.step if ctx.resume_from else -1
+        self._last: StepResult | None = None
         self._not_finite: list[int] = []
         """The steps in a row, up to now, whose loss was no number."""
         self._busy_s, self._tokens = 0.0, 0
@@ -116,7 +117,7 @@ class TrainingRun:
         """Record the step and do what is due."""
         self.step = result.step
         self._tokens += result.tokens
-        self._position = result.position
+        self._position, self._last = result.position, result
         if self.step % self.options.log_every == 0 or self.step == self.plan.total_steps:
             self.record(result)
         else:
@@ -194,9 +195,10 @@ class TrainingRun:
         figures = self.measure("eval")
         if figures is None or "eval/loss" not in figures:
             return
-        self.evaluations.add(self.step, figures["eval/loss"])
-        if self.options.early_stopping and self.evaluations.best_step == self.step:
-            self.save()
+        loss = figures["eval/loss"]
+        if self.options.early_stopping and self.evaluations.would_be_best(loss) and not self.save():
+            loss = math.nan  # a best whose weights cannot be kept is none
+        self.evaluations.add(self.step, loss)
 
     def sample(self) -> None:
         """Let the model write, and remember that it has."""
@@ -215,18 +217,23 @@ class TrainingRun:
         except RunStopped:
             return None
 
-    def save(self) -> None:
-        """Seal a checkpoint of this step, then remove the oldest."""
-        if self._saved_step == self.step or (self._not_finite and not self.ctx.stopping):
-            return  # weights that are no numbers would take the place of the last good ones
+    def save(self) -> bool:
+        """Seal a checkpoint of this step, then remove the oldest. False where there is none: weights that are no
+        numbers would take the place of the last good ones."""
         ctx = self.ctx
-        state = self.stepper.state() | {"position": self._position}
+        if self._saved_step == self.step:
+            return True
+        if self._last and not (math.isfinite(float(self._last.loss)) and not math.isnan(float(self._last.grad_norm))):
+            ctx.log(f"no checkpoint of step {self.step:,}: its loss or gradient is no number")
+            return False
+        state = self.stepper.state() | {"position": self._position, "slots": self.plan.slots}
         write_state(self._unsealed, self.stepper.model, self.tokenizer, state)
         folder = publish(self._unsealed, ctx.checkpoints, self.step)
         self._saved_step = self.step
         ctx.event("checkpoint", step=self.step, path=str(folder))
         best = self.evaluations.best_step
         rotate(ctx.checkpoints, ctx.keep_checkpoints, also=() if best is None else (best,))
+        return True
 
     def finish(self) -> Path:
         """Write the final model: the last weights, or with early stopping the best."""
