@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import tokenize, train
+from benchmarks import overhead, start, tokenize, train
 from tuiftune.paths import assets
 
 
@@ -48,3 +48,29 @@ def test_memory_that_was_allocated_for_a_while_is_seen():
         time.sleep(20 * tokenize.SAMPLED_S)
         del taken
     assert 60 << 20 < peak[0] < 200 << 20
+
+
+@pytest.mark.slow
+def test_a_watched_run_has_the_losses_of_the_bare_loop_it_is_compared_with(tmp_path):
+    workspace = overhead.new_workspace(tmp_path)
+    steps = overhead.WARM_UP + 40
+    bare, ours = (side(workspace, [], steps) for side in (overhead.bare_in_a_process, overhead.ours))
+    assert len(bare.losses) == steps
+    assert ours.losses == bare.losses
+    assert ours.tokens == bare.tokens
+
+
+@pytest.mark.slow
+def test_the_plain_script_and_ours_both_come_to_their_first_step(tmp_path):
+    workspace = start.new_workspace(tmp_path / "workspace")
+    assert start.script(tmp_path) > 0
+    assert start.ours(workspace, "measured") > 0
+    phases = start.ours_by_phase(workspace)
+    assert [name for name, _ in phases] == [
+        "command, supervisor, plugins",
+        "text",
+        "tokenize",
+        "imports, model and baseline",
+        "samples and the first step",
+    ]
+    assert all(seconds >= 0 for _, seconds in phases)

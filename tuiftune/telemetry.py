@@ -285,6 +285,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--disk", type=Path, default=Path(), help="a path on the file system to watch")
     parser.add_argument("--retry", type=float, default=RETRY_S, help="seconds before a failed driver is asked anew")
     options = parser.parse_args(arguments)
+    os.nice(10)  # training comes first where cores are few
     try:
         _print_samples(options.interval, options.disk, Gpus(options.retry))
     except BrokenPipeError:
