@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import tokenize, train
+from benchmarks import start, tokenize, train
 from tuiftune.paths import assets
+
+MODEL = assets() / "babyllama-105"
 
 
 def test_our_steps_have_the_losses_of_the_padded_recipe_on_the_plain_trainer(tmp_path):
@@ -48,3 +50,19 @@ def test_memory_that_was_allocated_for_a_while_is_seen():
         time.sleep(20 * tokenize.SAMPLED_S)
         del taken
     assert 60 << 20 < peak[0] < 200 << 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_our_start_takes_the_first_step_that_the_plain_script_takes(tmp_path: Path):
+    """Same model, lines, order and step; theirs padded to 256. With a measured baseline the step is the same too."""
+    places = {side: start.prepare(tmp_path / side, assets() / "quickstart.txt", MODEL) for side in start.SIDES}
+    script, ours, evaluated = (start.start_side(side, places[side]) for side in start.SIDES)
+    assert 1.0 < script.loss < 5.0
+    assert ours.loss == pytest.approx(script.loss, abs=1e-4)
+    assert evaluated.loss == pytest.approx(script.loss, abs=1e-4)
+    for one in (ours, evaluated):
+        *phases, returned = one.phases.values()
+        assert all(seconds > 0 for seconds in phases)
+        assert sum(phases) == pytest.approx(one.seconds, abs=0.01), "the phases are the whole way"
+        assert returned < one.seconds
