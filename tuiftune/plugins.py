@@ -183,9 +183,10 @@ class _Candidate:
 class _Refused(Exception):
     """A plugin that imports well and says something that makes no sense."""
 
-    def __init__(self, what: str, hint: str | None = None, line: int | None = None) -> None:
+    def __init__(self, what: str, hint: str | None = None, thing: Any = None) -> None:
+        """`thing`: the function or class that is to blame; only then is its line looked for, which takes 5 ms."""
         super().__init__(what)
-        self.what, self.hint, self.line = what, hint, line
+        self.what, self.hint, self.line = what, hint, _line(thing)
 
 
 class _TooSlow(BaseException):
@@ -334,7 +335,7 @@ def _register(registry: Registry, candidate: _Candidate, module: Any) -> list[ty
         returned = function()
         if isinstance(returned, type | str) or not isinstance(returned, Iterable):
             raise _Refused(
-                f"register_stages must return a list of stage classes, not {_shown(returned)}", line=_line(function)
+                f"register_stages must return a list of stage classes, not {_shown(returned)}", thing=function
             )
         for stage in returned:
             _check_stage(stage, function)
@@ -354,40 +355,38 @@ def _hook_functions(module: Any) -> Iterator[tuple[str, tuple[str, Callable[...,
 def _check_hooks(module: Any, hooks: dict[str, tuple[str, Callable[..., Any]]]) -> None:
     unmarked = [name for name in HOOKS if inspect.isroutine(getattr(module, name, None)) and name not in hooks]
     if unmarked:
-        line = _line(getattr(module, unmarked[0]))
-        raise _Refused(f"{unmarked[0]} is not marked as a hook", "Put @tuiftune.hookimpl above it", line)
+        thing = getattr(module, unmarked[0])
+        raise _Refused(f"{unmarked[0]} is not marked as a hook", "Put @tuiftune.hookimpl above it", thing)
     for hook_name, function in hooks.values():
         if hook_name not in HOOKS:
-            raise _Refused(f"{hook_name!r} is no hook of tuiftune", _did_you_mean(hook_name, HOOKS), _line(function))
+            raise _Refused(f"{hook_name!r} is no hook of tuiftune", _did_you_mean(hook_name, HOOKS), function)
         taken = list(inspect.signature(HOOKS[hook_name]).parameters)
         for name, parameter in inspect.signature(function).parameters.items():
             if name not in taken and parameter.default is parameter.empty:
                 has = f"It has: {', '.join(taken)}" if taken else "It has none"
-                raise _Refused(f"hook {hook_name!r} has no argument {name!r}", has, _line(function))
+                raise _Refused(f"hook {hook_name!r} has no argument {name!r}", has, function)
         if inspect.isgeneratorfunction(function) and hook_name != "register_stages":
-            raise _Refused(f"hook {hook_name!r} must not yield: nothing would run it", line=_line(function))
+            raise _Refused(f"hook {hook_name!r} must not yield: nothing would run it", thing=function)
 
 
 def _check_stage(stage: Any, function: Callable[..., Any]) -> None:
     """Whether a stage class is whole. Raises _Refused."""
     if not (isinstance(stage, type) and issubclass(stage, Stage)):
-        raise _Refused(
-            f"register_stages must return subclasses of tuiftune.Stage, not {_shown(stage)}", line=_line(function)
-        )
-    who, line = f"stage class {stage.__name__}", _line(stage)
+        raise _Refused(f"register_stages must return subclasses of tuiftune.Stage, not {_shown(stage)}", thing=function)
+    who = f"stage class {stage.__name__}"
     if stage.kind not in KINDS:
         bases = "tuiftune.DatasetLoader, Preprocessor, Trainer or Evaluator"
-        raise _Refused(f"{who}: kind {stage.kind!r} is none of {', '.join(KINDS)}", f"Derive it from {bases}", line)
+        raise _Refused(f"{who}: kind {stage.kind!r} is none of {', '.join(KINDS)}", f"Derive it from {bases}", stage)
     if not isinstance(stage.name, str) or not STAGE_NAME.fullmatch(stage.name):
-        raise _Refused(f"{who}: name {stage.name!r} is not a name", "Use letters, digits, _ and -", line)
+        raise _Refused(f"{who}: name {stage.name!r} is not a name", "Use letters, digits, _ and -", stage)
     if not (isinstance(stage.Options, type) and issubclass(stage.Options, Options)):
-        raise _Refused(f"{who}: its Options must be a subclass of tuiftune.Options", line=line)
+        raise _Refused(f"{who}: its Options must be a subclass of tuiftune.Options", thing=stage)
     taken = [name for name in ("stage", *CORE_OPTIONS.get(stage.kind, ())) if name in stage.Options.model_fields]
     if taken:
-        raise _Refused(f"{who}: option {taken[0]!r} is read by tuiftune itself", "Call it something else", line)
+        raise _Refused(f"{who}: option {taken[0]!r} is read by tuiftune itself", "Call it something else", stage)
     evaluates = issubclass(stage, Evaluator) and (stage.is_live() or stage.run is not Evaluator.run)
     if not evaluates and stage.run in (Stage.run, Evaluator.run):
-        raise _Refused(f"{who}: defines no run(ctx)", line=line)
+        raise _Refused(f"{who}: defines no run(ctx)", thing=stage)
 
 
 def _check_free(registry: Registry, own: list[type[Stage]], stage: type[Stage]) -> None:
@@ -397,10 +396,10 @@ def _check_free(registry: Registry, own: list[type[Stage]], stage: type[Stage]) 
         raise _Refused(
             f"its {stage.kind} stage {stage.name!r} is already one of plugin {first.plugin!r}, which is kept",
             "Give it another name",
-            _line(stage),
+            stage,
         )
     if any((other.kind, other.name) == (stage.kind, stage.name) for other in own):
-        raise _Refused(f"it has two {stage.kind} stages {stage.name!r}", line=_line(stage))
+        raise _Refused(f"it has two {stage.kind} stages {stage.name!r}", thing=stage)
 
 
 def _shown(value: Any) -> str:

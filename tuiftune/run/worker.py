@@ -19,11 +19,12 @@ from tuiftune.plugins import Registry, load_registry
 from tuiftune.profile import Pipeline, build
 from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run
+from tuiftune.run.libraries import load_libraries
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.pipeline import PipelineRun
 from tuiftune.run.process import Lock
 from tuiftune.run.recorder import StoreRecorder
-from tuiftune.stage import Signals
+from tuiftune.stage import Signals, Trainer
 
 EXIT_FINISHED, EXIT_FAILED, EXIT_STOPPED = 0, 1, 3
 
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> int:
     pipeline_run: PipelineRun | None = None
     try:
         pipeline_run = _prepare(run, recorder, signals, hooks)
+        load_libraries(with_model=_makes_model(pipeline_run.pipeline))
         pipeline_run.run()
     except RunStopped as stopped:
         status, end = EXIT_STOPPED, _end("stopped", step=stopped.step)
@@ -94,6 +96,10 @@ def _go_on(run: Run, recorder: StoreRecorder) -> Path | None:
     recorder.event("resumed", {"step": step})
     recorder.log(f"going on from {checkpoint.name}" if checkpoint else "no checkpoint yet: starting over")
     return checkpoint
+
+
+def _makes_model(pipeline: Pipeline) -> bool:
+    return any(isinstance(planned.stage, Trainer) and planned.stage.makes_model for planned in pipeline.stages)
 
 
 def _described(pipeline: Pipeline) -> list[dict[str, Any]]:
