@@ -36,13 +36,13 @@ def test_the_estimate_is_what_a_step_of_a_process_takes(
 ) -> None:
     script = Path(__file__).with_name("step_memory.py")
     done = subprocess.run(
-        [interpreter, str(script), json.dumps(SMALL), "8", "511"],
+        [interpreter, str(script), json.dumps(SMALL), "4", "511"],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    found = estimate(transformers.AutoConfig.for_model(**SMALL), 512, 8, "fp32", False, "cpu")
+    found = estimate(transformers.AutoConfig.for_model(**SMALL), 512, 4, "fp32", False, "cpu")
     unused = next(each.bytes for each in found.overheads if each.name == "unused between blocks")
     expected = found.peak_bytes + (0 if environment else unused)
     assert found.method == "traced"
@@ -98,9 +98,6 @@ def test_gpt2_small_is_given_the_largest_budget_that_fits_12_gib() -> None:
     fits, above = (estimate(gpt2, 512, budget // 511 + more, "bf16", False, "cuda") for more in (0, 1))
     assert fits.total_bytes <= 12 * GIB < above.total_bytes
     assert fits == estimate_budget(gpt2, 512, budget, "bf16", False, "cuda")
-    recomputed = largest_budget(gpt2, 512, "bf16", True, "cuda", 12 * GIB)
-    assert recomputed is not None
-    assert recomputed > 3 * budget
 
 
 def test_there_is_no_budget_where_a_single_row_does_not_fit() -> None:
