@@ -15,8 +15,8 @@ class TanhGELU(torch.nn.Module):  # type: ignore[misc]
 def fuse_activations(model: torch.nn.Module) -> None:
     """Put one kernel in the place of each that is spelled out.
 
-    The values are the same to rounding. Spelled out, GPT-2's keeps six tensors of four times its width a layer for
-    the backward pass, here one.
+    The values are the same to rounding. Spelled out, each of GPT-2's operations keeps a tensor of four times its
+    width for the backward pass; here one is kept.
     """
     from transformers.activations import FastGELUActivation, NewGELUActivation
 

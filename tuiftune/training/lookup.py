@@ -1,7 +1,7 @@
 """The gradient of an embedding added where it belongs, and not by way of a matrix that is nearly all zeros.
 
-For a step of 130 tokens autograd makes all 50,257 rows of GPT-2's embedding and adds them: on 2 cores a sixth of
-the step's time, and as much memory as the weights.
+For a step of 130 tokens autograd makes all 50,257 rows of GPT-2's embedding and adds them: on 2 cores
+30 ms, an eighth of the step's CPU time, and as much memory as the embedding itself.
 """
 
 from __future__ import annotations
