@@ -38,7 +38,7 @@ from tuiftune.paths import assets
 from tuiftune.run import process
 from tuiftune.run.folder import Run, find_run, state_of
 from tuiftune.run.metrics_db import MetricsReader
-from tuiftune.run.supervisor import worker_environment
+from tuiftune.run.worker_start import worker_environment
 
 SEED = 42
 SIDES = ("bare", "ours")
@@ -172,7 +172,7 @@ def bare(place: Path, steps: int) -> Measured:
     """The loop, in a process of its own, as a worker's environment has it."""
     command = [sys.executable, "-m", "benchmarks.overhead", "--train-bare", str(place), "--steps", str(steps)]
     root = Path(__file__).resolve().parents[1]
-    environment = worker_environment(Run(place / "bare"), {"devices": None})
+    environment = worker_environment(Run(place / "bare"), None)
     clock = CpuClock()
     with (place / "bare.json").open("w+") as answer:
         started = subprocess.Popen(command, cwd=root, env=environment, stdout=answer)

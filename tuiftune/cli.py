@@ -190,16 +190,41 @@ def logs(run_reference: str, keep_following: bool) -> None:
 @json_option
 def stop(run_reference: str, now: bool, json_wanted: bool) -> None:
     """Stop RUN: it writes a checkpoint, then ends; `tuiftune resume` goes on from there."""
+    _ask(run_reference, "kill" if now else "stop", json_wanted)
+
+
+@commands.command()
+@click.argument("run_reference", metavar="RUN")
+@click.option("--release", is_flag=True, help="Also give its memory back: a checkpoint, then the worker ends.")
+@json_option
+def pause(run_reference: str, release: bool, json_wanted: bool) -> None:
+    """Pause RUN at the end of its step; the GPU is free, its memory kept. `tuiftune resume` goes on."""
+    _ask(run_reference, "release" if release else "pause", json_wanted)
+
+
+@commands.command()
+@click.argument("run_reference", metavar="RUN")
+@json_option
+def checkpoint(run_reference: str, json_wanted: bool) -> None:
+    """Let RUN write a checkpoint at the end of its step; it goes on."""
+    _ask(run_reference, "checkpoint", json_wanted)
+
+
+def _ask(run_reference: str, kind: str, json_wanted: bool) -> None:
+    """Print the run's answer; exit status 2 where it refused."""
     from tuiftune import output
     from tuiftune.run import launch
     from tuiftune.run.folder import find_run
 
     found = find_run(find_workspace(), run_reference)
-    answer = launch.stop(found, now=now)
+    _print_answer(found.id, launch.ask(found, kind), json_wanted, output)
+
+
+def _print_answer(run_id: str, answer: str, json_wanted: bool, output: Any) -> None:
     if json_wanted:
-        output.as_json({"id": found.id, "answer": answer})
+        output.as_json({"id": run_id, "answer": answer})
     else:
-        output.fact(f"{found.id}: {answer}")
+        output.fact(f"{run_id}: {answer}")
     if answer.startswith("refused"):
         sys.exit(TuiftuneError.exit_status)
 
@@ -209,7 +234,7 @@ def stop(run_reference: str, now: bool, json_wanted: bool) -> None:
 @click.option("--detach", is_flag=True, help="Return once it runs.")
 @json_option
 def resume(run_reference: str, detach: bool, json_wanted: bool) -> None:
-    """Go on with RUN, which has stopped or failed, from its newest whole checkpoint."""
+    """Go on with RUN: after a pause, or from its newest whole checkpoint where it has stopped or failed."""
     from tuiftune import output
     from tuiftune.run import launch
     from tuiftune.run.folder import find_run
@@ -217,7 +242,10 @@ def resume(run_reference: str, detach: bool, json_wanted: bool) -> None:
 
     found = find_run(find_workspace(), run_reference)
     before = last_event(found)
-    launch.resume(found)
+    answer = launch.go_on(found)
+    if answer is not None:
+        _print_answer(found.id, answer, json_wanted, output)
+        return
     if detach:
         output.as_json({"id": found.id, "path": str(found.path)}) if json_wanted else output.fact(found.id)
         return

@@ -7,6 +7,9 @@ TuiftuneError            exit status 2
 ├── RunNotFound          no run, or more than one, of that name
 ├── StoreError           a record that cannot be read
 ├── StageError           what a stage has to say to the user; the run fails with that sentence
+│   ├── NotFinite        the loss is no number
+│   ├── NoMemory         memory ran out: the run goes on with less at once
+│   └── ProcessLost      one of several training processes is gone: the run goes on from its checkpoint
 └── RunFailed            exit status 1: the run ended without a model
 
 RunStopped               no error: the user asked for a stop, and a trainer has obeyed
@@ -80,6 +83,27 @@ class StoreError(TuiftuneError):
 
 class StageError(TuiftuneError):
     """What a stage has to say to the user: where, what is wrong, what to do."""
+
+    kind: str | None = None
+    """A word of tuiftune.run.failure where the stage knows it better than its place in the pipeline tells."""
+
+
+class NotFinite(StageError):
+    """The loss is no number any more."""
+
+    kind = "nan"
+
+
+class NoMemory(StageError):
+    """Memory ran out; with less at once it may not."""
+
+    kind = "oom"
+
+
+class ProcessLost(StageError):
+    """One of several processes that train together has ended."""
+
+    kind = "crashed"
 
 
 class RunFailed(TuiftuneError):

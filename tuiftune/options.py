@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from tuiftune import units
+from tuiftune.errors import TuiftuneError
 
 __all__ = ["Field", "ModelOptions", "Options", "RunOptions"]
 
@@ -37,6 +40,18 @@ class ModelOptions(Options):
     )
 
 
+def _size(text: str) -> str:
+    try:
+        units.parse_size(text, least=0)
+    except TuiftuneError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+Size = Annotated[str, AfterValidator(_size)]
+"""An amount of memory or disk: '12GiB', '800MiB', '12GB', '0' or a number of bytes."""
+
+
 class RunOptions(Options):
     """The `[run]` table: what the supervisor is told."""
 
@@ -50,4 +65,19 @@ class RunOptions(Options):
     )
     stop_grace: float = Field(
         120.0, gt=0, description="seconds a stop may take for its checkpoint before the worker is killed"
+    )
+    disk_reserve: Size = Field(
+        "256MiB",
+        description="room kept free on the run's disk: a checkpoint that would take of it is not written before there "
+        "is more; the run waits",
+    )
+    checkpoint_space: Size | None = Field(
+        None,
+        description="most disk space for checkpoints: beyond it the oldest are removed, never the newest or the best",
+    )
+    max_restarts: int = Field(
+        3, ge=0, description="times a worker that crashed is started again without having come any further"
+    )
+    max_temperature: float | None = Field(
+        None, gt=0, description="degrees Celsius of a GPU of the run above which it is held until the GPU has cooled"
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol
@@ -19,6 +20,9 @@ __all__ = ["Context", "DatasetLoader", "Evaluator", "Preprocessor", "Recorder", 
 KINDS = ("dataset", "preprocess", "train", "evaluate")
 """In the order of the pipeline."""
 
+HOLD_S = 0.1
+"""How soon a run that waits goes on."""
+
 CORE_OPTIONS = {"dataset": ("validation", "streaming")}
 """Keys of a stage's table that the core reads, whatever the stage is; `stage` is one of every kind."""
 
@@ -34,11 +38,21 @@ class Recorder(Protocol):
     def log(self, text: str) -> None: ...
 
 
+def _say_nothing(**news: Any) -> None:
+    """Nobody listens: a stage that runs by itself."""
+
+
 @dataclass
 class Signals:
-    """What a viewer has asked of the run; looked at between steps, set by the worker's signal handler."""
+    """What has been asked of the run; looked at between steps, set by the worker's signal handler and its desk."""
 
     stopping: bool = False
+    holds: Mapping[str, str] = field(default_factory=dict)
+    """By cause: why the run is to wait at its next step boundary. Empty: it goes on."""
+    checkpoints_asked: int = 0
+    checkpoints_answered: int = 0
+    say: Callable[..., None] = _say_nothing
+    """Tells the supervisor: see tuiftune.run.control.Said for the words."""
 
 
 class LiveEvaluate(Protocol):
@@ -79,6 +93,12 @@ class Context:
     """A sealed checkpoint to go on from, or None."""
     keep_checkpoints: int = 2
     """How many of the newest checkpoints a trainer keeps."""
+    disk_reserve_bytes: int = 0
+    """Room that a checkpoint must leave on the disk."""
+    checkpoint_space_bytes: int | None = None
+    """Most that all checkpoints may take; None for as much as there is."""
+    most_tokens: int | None = None
+    """Tokens an evaluator may put through the model at once, whatever its options say: memory ran out before."""
     evaluate: LiveEvaluate = _no_evaluators
     """For trainers: `ctx.evaluate(step, model, tokenizer, cadence="eval")` before step 1 and during training.
     Returns the figures by series name, e.g. `eval/loss`."""
@@ -89,6 +109,78 @@ class Context:
     def stopping(self) -> bool:
         """A stop was asked for: checkpoint and return at the next step boundary."""
         return self.signals.stopping
+
+    @property
+    def pausing(self) -> bool:
+        """The run is to wait at its next step boundary."""
+        return bool(self.signals.holds)
+
+    @property
+    def checkpoint_wanted(self) -> bool:
+        """A checkpoint was asked for that is not written yet."""
+        return self.signals.checkpoints_asked > self.signals.checkpoints_answered
+
+    def step_boundary(self, step: int, save: Callable[[], str | None]) -> None:
+        """For trainers, between two steps, after what is due: write the checkpoint somebody asked for, and wait while
+        the run is paused. Returns at once where nothing was asked, and when a stop is: that is the caller's to obey.
+
+        `save` writes a checkpoint of `step` and returns None, or a sentence why there is none.
+        """
+
+        def serve() -> None:
+            if not self.checkpoint_wanted:
+                return
+            asked = self.signals.checkpoints_asked
+            problem = save()
+            self.signals.checkpoints_answered = asked
+            answer = f"refused: {problem}" if problem else f"done: the checkpoint of step {step:,}"
+            self.signals.say(checkpoints=asked, checkpoint=answer)
+
+        serve()
+        self.wait_while(lambda: next(iter(self.signals.holds.values()), None), step, meanwhile=serve)
+
+    def wait_while(
+        self, reason: Callable[[], str | None], step: int, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
+        """Wait at `step` as long as `reason` gives a sentence why, and no stop is asked for. Viewers see the sentence.
+        `meanwhile` is called some times a second."""
+        why = reason()
+        if why is None or self.stopping:
+            return
+        begun, said = time.monotonic(), None
+        self.event("held", step=step, reason=why)
+        self.recorder.log(f"waiting at step {step:,}: {why}")
+        while why is not None and not self.stopping:
+            if why != said:
+                self.signals.say(hold=why, step=step)
+                said = why
+            time.sleep(HOLD_S)
+            meanwhile()
+            why = reason()
+        self.signals.say(hold=None, step=step)
+        self.event("released", step=step, seconds=round(time.monotonic() - begun, 3))
+
+    def save_checkpoint(
+        self, step: int, write: Callable[[Path], None], size_bytes: int = 0, also: Collection[int] = ()
+    ) -> Path | None:
+        """For trainers: `write` fills the empty folder it is given, which then becomes the sealed checkpoint of `step`;
+        older ones are removed as the profile says, but for the steps in `also`. `size_bytes`: about what the first
+        will take. Waits where the disk is full; None where a stop was asked for meanwhile.
+        """
+        from tuiftune.run.keeping import save_checkpoint  # it needs this module's words
+
+        return save_checkpoint(self, step, write, size_bytes, also)
+
+    def tell_memory(self, *, batch_tokens: int, longest: int, gradient_checkpointing: bool) -> None:
+        """For trainers that have the options `batch_tokens` and `gradient_checkpointing`: what is in force, and the
+        tokens of the longest row. Where memory runs out, the run goes on with less of it."""
+        self.signals.say(
+            memory={
+                "batch_tokens": batch_tokens,
+                "longest": longest,
+                "gradient_checkpointing": gradient_checkpointing,
+            }
+        )
 
     @property
     def checkpoints(self) -> Path:

@@ -47,14 +47,14 @@ def size(number: float) -> str:
     return f"{number / 1024:.1f} TiB"
 
 
-def parse_size(text: str) -> int:
+def parse_size(text: str, least: int = 1) -> int:
     """Bytes of `12GiB` (binary), `12GB` (decimal), `800 MiB`, `0.5gib` or a bare number.
 
-    Raises TuiftuneError where it is none, or not even a byte.
+    Raises TuiftuneError where it is none, or less than `least`.
     """
     found = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([a-z]*)\s*", text, re.IGNORECASE | re.ASCII)
     units = {name.lower(): bytes_ for name, bytes_ in SIZES.items()}
-    if found is None or found[2].lower() not in units or float(found[1]) * units[found[2].lower()] < 1:
+    if found is None or found[2].lower() not in units or float(found[1]) * units[found[2].lower()] < least:
         raise TuiftuneError(f"{text!r} is no amount of memory. Write it as 12GiB, 800MiB, 12GB or a number of bytes")
     return int(float(found[1]) * units[found[2].lower()])
 

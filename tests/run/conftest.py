@@ -16,7 +16,7 @@ import pytest
 from tuiftune.errors import RunNotFound
 from tuiftune.run import folder, launch, process
 from tuiftune.run.folder import Run
-from tuiftune.run.supervisor import MARK
+from tuiftune.run.worker_start import MARK
 
 DEADLINE_S = 30.0
 
@@ -42,7 +42,8 @@ def new_run(workspace: Path) -> Iterator[Callable[..., Run]]:
     made: list[Run] = []
 
     def make(**options: Any) -> Run:
-        made.append(folder.create(workspace, "test", {"run": {"stop_grace": 20.0, **options}}, {"profile": "test"}))
+        table = {"stop_grace": 20.0, "max_restarts": 0, **options}
+        made.append(folder.create(workspace, "test", {"run": table}, {"profile": "test"}))
         return made[-1]
 
     yield make

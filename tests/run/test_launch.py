@@ -22,8 +22,8 @@ from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run, state_of, write_state
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.process import is_locked
-from tuiftune.run.supervisor import MARK
 from tuiftune.run.telemetry_db import TelemetryReader
+from tuiftune.run.worker_start import MARK
 
 WaitUntil = Callable[..., Any]
 
@@ -353,7 +353,7 @@ def test_a_run_whose_worker_is_killed_fails_and_goes_on_when_it_is_resumed(
     start: Callable[..., Run], demo: Callable[..., ResolvedProfile], wait_until: WaitUntil, kill: Callable[[int], None],
     finished: Callable[[Run], str],
 ) -> None:  # fmt: skip
-    run = start(demo("train.steps=80", "train.seconds_per_step=0.02"))
+    run = start(demo("train.steps=80", "train.seconds_per_step=0.02", "run.max_restarts=0"))
     wait_until(lambda: len(steps_of(run)) > 25)
     worker = folder.recorded_state(run).worker
     assert worker

@@ -492,16 +492,23 @@ def start_changed(run: Run, change: str) -> None:
     process.start_detached([sys.executable, "-c", source, *tail], run.supervisor_log, run.path)
 
 
-def test_a_worker_killed_for_want_of_memory_is_told_so(
-    new_run: Callable[..., Run], behave: Callable[[str], None], running: Wait, ended: Wait, kill: Callable[[int], None]
-) -> None:
+def test_a_worker_killed_for_want_of_memory_is_told_so_and_started_again(
+    new_run: Callable[..., Run], behave: Callable[[str], None], running: Wait, kill: Callable[[int], None],
+    wait_until: WaitUntil,
+) -> None:  # fmt: skip
     behave("wait")
     run = new_run()
-    start_changed(run, "counts = iter(range(9)); supervisor.oom_kills = lambda: next(counts)")
-    kill(sure(running(run).worker).pid)
-    assert ended(run).reason == (
-        "the worker was killed (signal 9) because memory ran out, the machine's or its container's"
+    start_changed(
+        run, "from tuiftune.run import ending; ending.oom_kills = lambda: 1; supervisor.oom_kills = lambda: 0"
     )
+    kill(sure(running(run).worker).pid)
+    wait_until(lambda: folder.recorded_state(run).attempt == 2, "a second worker")
+    healed = [data for kind, data in events(run) if kind == "healed"]
+    assert [(data["kind"], data["changes"]) for data in healed] == [("host-oom", {})]
+    assert healed[0]["sentence"].startswith(
+        "the worker was killed (signal 9) because memory ran out, the machine's or its container's; trying again"
+    )
+    assert launch.stop(run) == "done"
 
 
 def test_the_end_of_a_run_is_written_down_once_the_full_disk_has_room_again(

@@ -88,7 +88,7 @@ def test_a_stage_error_is_the_sentence_with_stage_and_plugin(letters: Path) -> N
     run = make_run(letters, '[dataset]\nstage = "text"\npath = "none.txt"\n[train]\nstage = "demo"\n')
     status, end = work(run)
     assert status == 1
-    assert end["kind"] == "stage_error"
+    assert end["kind"] == "data"
     assert end["sentence"].startswith("dataset stage 'text' (plugin text): none.txt: no such file or folder")
 
 

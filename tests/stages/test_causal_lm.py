@@ -458,7 +458,7 @@ if __name__ == "__main__":
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode != 0
-    assert "StageError: process 1 of the training was killed by signal 9" in done.stderr, done.stderr[-2000:]
+    assert "ProcessLost: process 1 of the training was killed by signal 9" in done.stderr, done.stderr[-2000:]
 
 
 @pytest.mark.slow

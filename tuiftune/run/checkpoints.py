@@ -109,15 +109,26 @@ def step_of(folder: Path) -> int:
     return int(match[1])
 
 
-def rotate(checkpoints: Path, keep: int, also: Collection[int] = ()) -> None:
-    """Remove all but the `keep` newest sealed checkpoints and the steps in `also`, and what older
-    removals left half done. Only to be called when a newer one is sealed.
+def rotate(checkpoints: Path, keep: int, also: Collection[int] = (), space_bytes: int | None = None) -> None:
+    """Remove all but the `keep` newest sealed checkpoints and the steps in `also`, what older removals left half done,
+    and then the oldest until the rest takes no more than `space_bytes`: never the newest, nor one of `also`.
+
+    Only to be called when a newer one is sealed.
     """
     sealed = [folder for folder in step_folders(checkpoints) if is_sealed(folder)]
-    kept = {*sealed[-keep:], *(folder for folder in sealed if step_of(folder) in also)}
+    always = {folder for folder in sealed if step_of(folder) in also} | set(sealed[-1:])
+    kept = {*sealed[-keep:], *always}
     for folder in step_folders(checkpoints):
         if folder not in kept and sealed and step_of(folder) < step_of(sealed[-1]):
             remove(folder)
+    if space_bytes is None:
+        return
+    sizes = {folder: size_of(folder) for folder in sealed if folder in kept}
+    for folder in [folder for folder in sizes if folder not in always]:
+        if sum(sizes.values()) <= space_bytes:
+            return
+        remove(folder)
+        del sizes[folder]
 
 
 def discard_after(checkpoints: Path, step: int) -> None:
@@ -131,6 +142,11 @@ def remove(folder: Path) -> None:
     """Delete a checkpoint, its seal first: one that is half deleted is not taken for whole."""
     (folder / SEAL).unlink(missing_ok=True)
     shutil.rmtree(folder)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in `folder`."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _files(folder: Path) -> list[Path]:

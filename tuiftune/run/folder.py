@@ -16,9 +16,13 @@ from typing import Any
 from tuiftune.errors import RunNotFound, WorkspaceError
 from tuiftune.paths import runs_folder
 from tuiftune.run.files import write_json, write_text
-from tuiftune.run.process import Identity, is_locked
+from tuiftune.run.process import Identity, boot_id, is_locked
 
-ACTIVE = ("starting", "running", "stopping")
+ACTIVE = ("queued", "starting", "running", "pausing", "paused", "stopping", "healing")
+"""There is a process that sees to it. A run whose memory was given back (`pause --release`) is `released`: nothing of
+it runs, and `resume` goes on."""
+ENDS = ("finished", "stopped", "released", "failed", "interrupted")
+RESUMABLE = ("stopped", "released", "failed", "interrupted")
 
 START_GRACE_S = 20.0
 """A new run has no supervisor yet for a moment; after this long it never came."""
@@ -34,7 +38,9 @@ class State:
     started: float
     ended: float | None = None
     reason: str | None = None
-    """For `failed`, `stopped` and `interrupted`: one sentence."""
+    """One sentence: why it ended, is held, waits or starts again."""
+    kind: str | None = None
+    """Of a run that failed, was healed or is held: the class of what happened, see tuiftune.run.failure."""
     attempt: int = 1
     """Counts the starts of the worker: 2 after the first resume."""
     supervisor: Identity | None = None
@@ -53,6 +59,7 @@ class State:
             "started": self.started,
             "ended": self.ended,
             "reason": self.reason,
+            "kind": self.kind,
             "attempt": self.attempt,
             "supervisor": self.supervisor.to_json() if self.supervisor else None,
             "worker": self.worker.to_json() if self.worker else None,
@@ -71,6 +78,7 @@ class State:
             started=float(data["started"]),
             ended=data.get("ended"),
             reason=data.get("reason"),
+            kind=data.get("kind"),
             attempt=data.get("attempt", 1),
             supervisor=identity("supervisor"),
             worker=identity("worker"),
@@ -131,6 +139,26 @@ class Run:
     @property
     def requests(self) -> Path:
         return self.path / "requests"
+
+    @property
+    def control_file(self) -> Path:
+        """What the supervisor asks of the worker."""
+        return self.path / "control.json"
+
+    @property
+    def said_file(self) -> Path:
+        """What the worker tells the supervisor."""
+        return self.path / "worker.json"
+
+    @property
+    def healing_file(self) -> Path:
+        """What was changed, and how often the worker was started again, to keep the run alive."""
+        return self.path / "healing.json"
+
+    @property
+    def card_file(self) -> Path:
+        """The post-mortem of a run that did not finish."""
+        return self.path / "card.json"
 
     @property
     def checkpoints(self) -> Path:
@@ -289,7 +317,7 @@ def state_of(run: Run) -> State:
     if not state.active or is_locked(run.supervisor_lock) or is_locked(run.worker_lock):
         return state
     state = recorded_state(run)  # it may have ended between the two looks
-    if not state.active:
+    if not state.active or _waits_for_a_supervisor(state):
         return state
     said = exit_record(run)
     if said:
@@ -299,6 +327,14 @@ def state_of(run: Run) -> State:
         return state
     reason = f"its processes are gone (killed, or the machine went down); go on with: tuiftune resume {run.id}"
     return replace(state, name="interrupted", reason=reason, supervisor=None, worker=None)
+
+
+def _waits_for_a_supervisor(state: State) -> bool:
+    """Nothing of it runs, and whoever looks next starts a supervisor that goes on; not after the machine was restarted:
+    what is started then is a person's to say."""
+    if state.name not in ("queued", "healing"):
+        return False
+    return state.supervisor is None or state.supervisor.boot_id == boot_id()
 
 
 def exit_reason(said: dict[str, Any], by: str = "") -> str | None:
@@ -315,7 +351,10 @@ def is_orphaned(run: Run) -> bool:
     """Whether a supervisor is missed: the worker goes on without one, or has ended and nobody recorded it."""
     if is_locked(run.supervisor_lock):
         return False
-    return is_locked(run.worker_lock) or (recorded_state(run).active and bool(exit_record(run)))
+    if is_locked(run.worker_lock):
+        return True
+    state = recorded_state(run)
+    return _waits_for_a_supervisor(state) or (state.active and bool(exit_record(run)))
 
 
 def log_tail(path: Path, lines: int, chunk_bytes: int = 64 * 1024, after: int = 0) -> list[str]:

@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import time
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,9 @@ from tuiftune import __version__
 from tuiftune.errors import ProfileError, RunFailed, TuiftuneError
 from tuiftune.run import folder, process, requests
 from tuiftune.run.folder import Run, State
+from tuiftune.run.healing import read_history, write_history
 from tuiftune.run.process import Lock, is_locked
+from tuiftune.run.worker_start import RunTable
 from tuiftune.text import one_line
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def resume(run: Run) -> None:
     Raises TuiftuneError where it is still active or has finished, RunFailed where the supervisor does not come up.
     """
     recorded, state = folder.recorded_state(run), folder.state_of(run)
-    if state.active or state.name == "finished":
+    if state.name not in folder.RESUMABLE:
         hint = "" if state.active else ". Start another: tuiftune run PROFILE"
         raise TuiftuneError(f"{run.id} cannot be resumed: it is {state.name}{hint}")
     lock = Lock(run.supervisor_lock)
@@ -79,6 +80,8 @@ def resume(run: Run) -> None:
             raise TuiftuneError(f"{run.id} cannot be resumed: somebody else has just done so")
         _refuse_pending(run, state)
         run.exit_file.unlink(missing_ok=True)
+        run.control_file.unlink(missing_ok=True)
+        write_history(run.healing_file, read_history(run.healing_file).begun_anew())
         folder.write_state(run, State("starting", time.time(), state.started, attempt=state.attempt + 1))
     finally:
         lock.release()
@@ -109,11 +112,16 @@ def stop(run: Run, now: bool = False, timeout_s: float | None = None) -> str:
     Raises TuiftuneError where it cannot be asked, or when there is no answer after `timeout_s` (left out: the
     grace of its profile and some more).
     """
+    return ask(run, "kill" if now else "stop", timeout_s)
+
+
+def ask(run: Run, kind: str, timeout_s: float | None = None) -> str:
+    """Ask an active run for one of requests.KINDS and wait for the answer, as `stop` does."""
     state = folder.state_of(run)
     if not state.active:
         return _too_late(state)
-    request = requests.ask(run.requests, "kill" if now else "stop")
-    limit = _stop_grace(run) + ANSWER_S if timeout_s is None else timeout_s
+    request = requests.ask(run.requests, kind)
+    limit = RunTable.of(run).stop_grace_s + ANSWER_S if timeout_s is None else timeout_s
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         ensure_supervised(run)
@@ -123,7 +131,24 @@ def stop(run: Run, now: bool = False, timeout_s: float | None = None) -> str:
         state = folder.state_of(run)
         if not state.active and not is_locked(run.supervisor_lock):
             _refuse_pending(run, state)
-    raise TuiftuneError(f"{run.id}: asked to stop, and no answer within {limit:.0f} s. See {run.supervisor_log}")
+    raise TuiftuneError(f"{run.id}: asked to {kind}, and no answer within {limit:.0f} s. {_late(run, kind)}")
+
+
+def go_on(run: Run) -> str | None:
+    """Let a run that is paused go on: the answer; or start one that has ended again, as `resume` does: None.
+
+    Raises what `ask` and `resume` raise.
+    """
+    if folder.state_of(run).name in ("paused", "pausing"):
+        return ask(run, "resume", ANSWER_S)
+    resume(run)
+    return None
+
+
+def _late(run: Run, kind: str) -> str:
+    if kind in ("pause", "checkpoint"):
+        return f"It will be done at the end of the step that runs now. See: tuiftune watch {run.id}"
+    return f"See {run.supervisor_log}"
 
 
 def supervisor_command(run: Run) -> list[str]:
@@ -175,11 +200,3 @@ def _refuse_pending(run: Run, state: State) -> None:
 
 def _too_late(state: State) -> str:
     return f"refused: the run has already ended ({state.name})"
-
-
-def _stop_grace(run: Run) -> float:
-    try:
-        with run.profile_file.open("rb") as file:
-            return float(tomllib.load(file).get("run", {}).get("stop_grace", 120.0))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise TuiftuneError(f"{run.profile_file}: cannot be read: {error}") from error

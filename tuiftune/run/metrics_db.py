@@ -200,6 +200,11 @@ class MetricsReader(Reader):
         )
         return MetricRow(series, rows[0][0], _restored(*rows[0][1:3]), rows[0][3]) if rows else None
 
+    def newest_step(self) -> int:
+        """The highest step that anything was recorded at; 0 before the first."""
+        found = [last.step for last in map(self.last, self.series()) if last is not None]
+        return max(found, default=0)
+
     def at(self, series: str, step: int) -> float | None:
         """The value of a series at a step."""
         rows = self._rows("SELECT value,note FROM metric WHERE series=? AND step=?", (series, step))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuiftune import units
 from tuiftune.errors import StageError
 from tuiftune.paths import cache_folder
 from tuiftune.plugins import Registry
@@ -49,6 +50,8 @@ class PipelineRun:
     recorder: Recorder
     signals: Signals = field(default_factory=Signals)
     resume_from: Path | None = None
+    most_tokens: int | None = None
+    """See Context.most_tokens."""
     current: PlannedStage | None = None
     """The stage that runs, for the sentence about what failed."""
     documents: DatasetDict | None = None
@@ -141,6 +144,7 @@ class PipelineRun:
         """What a stage is handed."""
         folder = self.run_dir / "stages" / f"{planned.index}-{planned.name}"
         folder.mkdir(parents=True, exist_ok=True)
+        options, space = self.pipeline.run, self.pipeline.run.checkpoint_space
         return Context(
             stage_name=planned.name,
             kind=planned.kind,
@@ -154,7 +158,10 @@ class PipelineRun:
             input=dataset,
             streaming=self.pipeline.streaming,
             signals=self.signals,
-            keep_checkpoints=self.pipeline.run.keep_checkpoints,
+            keep_checkpoints=options.keep_checkpoints,
+            disk_reserve_bytes=units.parse_size(options.disk_reserve, least=0),
+            checkpoint_space_bytes=None if space is None else units.parse_size(space, least=0),
+            most_tokens=self.most_tokens,
         )
 
     def _through_cache(

@@ -13,8 +13,11 @@ from typing import Any
 from tuiftune.errors import TuiftuneError
 from tuiftune.run.files import write_json
 
-KINDS = ("stop", "kill")
-"""stop: checkpoint, then end. kill: end the whole tree now."""
+KINDS = ("stop", "kill", "release", "pause", "resume", "checkpoint")
+"""stop: checkpoint, then end. kill: end the whole tree now. release: as stop, and the run counts as paused. pause: wait
+at the next step boundary, memory kept. resume: go on after a pause. checkpoint: write one at the next step boundary."""
+ENDING = ("stop", "kill", "release")
+"""After these nothing of the run is left running."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""python -m tuiftune.run.supervisor DIR: owns a run: starts its worker, obeys requests, says how it ended.
+"""python -m tuiftune.run.supervisor DIR: owns a run: starts its worker, obeys requests, heals it, says how it ended.
 
 It is small on purpose: no torch, no NVML, no plugin. While it lives it holds supervisor.lock and alone
 writes state.json. Where the worker already runs (this one's forerunner was killed), it is adopted.
@@ -6,32 +6,35 @@ writes state.json. Where the worker already runs (this one's forerunner was kill
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from tuiftune.errors import TuiftuneError
-from tuiftune.run import process, requests
-from tuiftune.run.folder import Run, State, exit_reason, exit_record, log_tail, recorded_state, write_state
+from tuiftune.errors import StoreError, TuiftuneError
+from tuiftune.run import failure, process
+from tuiftune.run.ballast import Ballast
+from tuiftune.run.checkpoints import step_folders, step_of
+from tuiftune.run.ending import Ending, oom_kills, without_a_word
+from tuiftune.run.folder import Run, State, exit_reason, exit_record, recorded_state, write_state
+from tuiftune.run.healing import Cure, Failure, History, Incurable, cure_of, read_history, write_history
+from tuiftune.run.heat import HeatGuard
+from tuiftune.run.metrics_db import MetricsReader
+from tuiftune.run.orders import HEAT, Orders
 from tuiftune.run.process import Identity, Lock, is_locked
-from tuiftune.run.telemetry_db import TelemetryWriter
+from tuiftune.run.requests import Request
+from tuiftune.run.room import checkpoint_bytes, shortage
+from tuiftune.run.supervisor_log import Record, log
 from tuiftune.run.telemetry_source import TelemetrySource
-from tuiftune.text import one_line
+from tuiftune.run.worker_start import MARK, RunTable, worker_command, worker_environment
 
 TICK_S = 0.25
 """How soon a request is seen; the end of the worker is seen at once."""
-MARK = "TUIFTUNE_RUN"
-"""In the environment of the worker and all that comes from it: its run's folder."""
 FIND_WORKER_S = 10.0
 SWEEP_S = 10.0
 SAVE_S = 600.0
@@ -57,38 +60,14 @@ def main(arguments: list[str], telemetry: Callable[..., TelemetrySource] = Telem
     return 0
 
 
-def worker_command() -> list[str]:
-    """The worker, but for the run's folder."""
-    return process.python("-m", "tuiftune.run.worker")
-
-
-def log(text: str) -> None:
-    """A line in supervisor.log, which is this process's standard error."""
-    with contextlib.suppress(OSError):  # a full disk must not end the supervisor
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {one_line(text, 2000)}", file=sys.stderr, flush=True)
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a run ended."""
-
-    state: str
-    """'finished', 'stopped', 'failed' or 'interrupted'."""
-    reason: str | None = None
-
-
 class Supervisor:
-    """One attempt of a run, from its worker's start (or adoption) to its end."""
+    """A run from its worker's start (or adoption) to its end, through as many workers as it takes."""
 
     def __init__(self, run: Run, state: State, command: list[str], telemetry: Callable[..., TelemetrySource]) -> None:
         self._run, self._state, self._command = run, state, command
         self._unsaved = False
         self._child: subprocess.Popen[bytes] | None = None
-        self._options = run_options(run)
-        self._asked: list[requests.Request] = []
-        """Requests that are obeyed and not yet answered."""
-        self._known: set[str] = set()
-        """Ids of the requests that were looked at."""
+        self._table = run_table(run)
         self._asked_by_signal = False
         self._kill_at: float | None = None
         """When a worker that was asked to stop has had its grace, on the monotonic clock."""
@@ -97,6 +76,9 @@ class Supervisor:
         self._log_from = 0
         self._oom_kills = oom_kills()
         self._record = Record(run.telemetry_file)
+        self._orders = Orders(run, self._record)
+        self._ballast = Ballast(run.path)
+        self._heat = HeatGuard(self._table.max_temperature_c, self._table.devices)
         self._telemetry = telemetry(run.path, errors=None)
 
     def supervise(self) -> None:
@@ -110,31 +92,48 @@ class Supervisor:
         self._finish(ending)
 
     def _see_to_the_end(self) -> Ending:
-        fresh = self._state.name == "starting" and not is_locked(self._run.worker_lock)
-        worker = self._start() if fresh else self._adopt()
-        if isinstance(worker, Ending):
-            return worker
-        if worker is not None:
-            self._watch(worker)
-        return self._classify(watched=worker is not None)
+        worker = self._begin()
+        while True:
+            if isinstance(worker, Ending):
+                return worker
+            if worker is not None:
+                self._watch(worker)
+            ending = self._classify(watched=worker is not None)
+            cure = self._cure(ending)
+            if isinstance(cure, Ending):
+                return cure
+            stopped = self._rest(cure)
+            if stopped:
+                return stopped
+            worker = self._start(self._state.attempt + 1)
+
+    def _begin(self) -> Identity | Ending | None:
+        """The worker: started, or the one that is there; None when it has ended before it was found."""
+        name = self._state.name
+        if is_locked(self._run.worker_lock) or name not in ("starting", "healing"):
+            return self._adopt()
+        return self._start(self._state.attempt + (name == "healing"))
 
     # ---- start and adoption
 
-    def _start(self) -> Identity | Ending:
-        self._save(replace(self._state, supervisor=process.identify(os.getpid()), worker=None, since=time.time()))
+    def _start(self, attempt: int) -> Identity | Ending:
+        me = process.identify(os.getpid())
+        self._save(State("starting", time.time(), self._state.started, attempt=attempt, supervisor=me))
         left = process.end_all(self._of_this_run, SWEEP_S)  # of an attempt whose supervisor was killed with it
         if left:
             return Ending("failed", f"processes of an earlier attempt cannot be ended: {pids_text(left)}")
+        self._kill_at, self._oom_kills = None, oom_kills()
         try:
+            self._orders.begin_attempt()
             self._run.exit_file.unlink(missing_ok=True)
             self._child = self._spawn()
         except OSError as error:
-            return Ending("failed", f"the worker could not be started: {error}")
+            return Ending("failed", f"the worker could not be started: {error}", failure.SETUP)
         worker = process.identify(self._child.pid, ended_too=True)
         if worker is None:
             raise RuntimeError(f"our own child {self._child.pid} is nobody")
         self._enter("running", worker)
-        log(f"worker {worker.pid} started, attempt {self._state.attempt}")
+        log(f"worker {worker.pid} started, attempt {attempt}")
         return worker
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -147,7 +146,7 @@ class Supervisor:
                 stdout=output,
                 stderr=output,
                 cwd=self._run.path.parent.parent,
-                env=worker_environment(self._run, self._options),
+                env=worker_environment(self._run, self._table.devices),
                 start_new_session=True,
             )
         finally:
@@ -157,10 +156,12 @@ class Supervisor:
         """The worker that holds the lock; None when it has ended before it was found."""
         told = False
         begun = time.monotonic()
+        self._orders.adopt()
         while is_locked(self._run.worker_lock):
             worker = self._find_worker()
             if worker is not None:
-                self._enter("running" if self._state.name == "starting" else self._state.name, worker)
+                name = self._state.name
+                self._enter("running" if name in ("starting", "healing") else name, worker, self._state.reason)
                 log(f"worker {worker.pid} adopted")
                 return worker
             if not told and time.monotonic() - begun > FIND_WORKER_S:
@@ -198,41 +199,51 @@ class Supervisor:
             os.close(pidfd)
         if self._child:
             self._child.wait()
+        self._hear(worker)
 
-    def _tick(self, worker: Identity) -> None:
+    def _tick(self, worker: Identity | None) -> None:
         process.reap_strangers(own=self._own_children())
         if self._unsaved:
             self._save(self._state)
-        for request in requests.read(self._run.requests, skip=self._known):
-            self._known.add(request.id)
-            if request.answer is None:
-                self._obey(request, worker)
+        for request in self._orders.new():
+            self._obey(request, worker)
+        self._look_at_devices()
+        self._ballast.look()
+        if worker is None:
+            return
         if self._asked_by_signal:
             self._stop(worker)
         if self._kill_at is not None and time.monotonic() > self._kill_at:
-            grace = self._options["stop_grace"]
+            grace = self._table.stop_grace_s
             self._kill(worker, f"killed: it had not stopped {grace:g} s after it was asked to")
-        self._look_at_devices()
+        self._hear(worker)
 
     def _own_children(self) -> set[int]:
         """Those whose end somebody waits for."""
         return {pid for pid in (self._child.pid if self._child else None, self._telemetry.pid) if pid is not None}
 
-    def _obey(self, request: requests.Request, worker: Identity) -> None:
-        if request.kind not in requests.KINDS:
-            self._answer(request, f"refused: {request.kind!r} is not something this version can be asked")
-            return
-        self._asked.append(request)
-        log(f"asked to {request.kind}")
+    def _obey(self, request: Request, worker: Identity | None) -> None:
+        if not self._orders.take(request, self._state) or worker is None:
+            return  # where there is no worker, `_rest` sees it
         if request.kind == "kill":
             self._kill(worker, "killed as asked; what is not in a checkpoint is lost")
         else:
             self._stop(worker)
 
+    def _hear(self, worker: Identity) -> None:
+        """The state that follows from what the worker says and what it was asked."""
+        self._orders.hear()
+        if self._state.name == "stopping":
+            return
+        held, why = self._orders.said.hold, self._orders.why_held()
+        name = "paused" if held else "pausing" if why else "running"
+        if (name, held or why) != (self._state.name, self._state.reason):
+            self._enter(name, worker, held or why)
+
     def _stop(self, worker: Identity) -> None:
         """Asked once or often, from here or by a signal: the worker is told once."""
         if self._kill_at is None:
-            self._kill_at = time.monotonic() + self._options["stop_grace"]
+            self._kill_at = time.monotonic() + self._table.stop_grace_s
             self._enter("stopping", worker)
             process.send(worker, signal.SIGTERM)
 
@@ -255,67 +266,134 @@ class Supervisor:
         sample = self._telemetry.poll()
         if sample is not None:
             self._record.write(lambda writer: writer.sample(sample.time, sample.devices))
+            if self._heat.feed(sample.devices) != self._orders.why_held(HEAT):
+                self._orders.hold(HEAT, self._heat.hold)
         elif self._telemetry.problem and not problem:
             text = self._telemetry.problem
             log(text)
-            self._record.write(lambda writer: writer.event("telemetry", {"text": text}, time.time()))
+            self._record.event("telemetry", {"text": text})
 
-    # ---- the end
+    # ---- how a worker ended, and whether another is started
 
     def _classify(self, watched: bool) -> Ending:
         """What exit.json says, else what can be told from the outside."""
         said = exit_record(self._run)
         if said:
-            return Ending(said["outcome"], exit_reason(said, self._by()))
+            kind = str(said.get("kind") or failure.CRASHED) if said["outcome"] == "failed" else None
+            return self._stopped_how(Ending(said["outcome"], exit_reason(said, self._by()), kind))
         if self._killed:
             return Ending("stopped", self._killed)
         if not watched:
             return Ending("interrupted", f"its processes are gone; go on with: tuiftune resume {self._run.id}")
         status = self._child.returncode if self._child else None
-        if status == -signal.SIGTERM and (self._asked or self._asked_by_signal):
-            return Ending("stopped", "stopped before its first step")
-        return Ending("failed", self._without_a_word(status))
+        if status == -signal.SIGTERM and self._is_to_end():
+            return self._stopped_how(Ending("stopped", "stopped before its first step"))
+        return without_a_word(self._run, status, self._log_from, self._oom_kills)
+
+    def _is_to_end(self) -> bool:
+        return self._asked_by_signal or self._orders.is_to_end
+
+    def _stopped_how(self, ending: Ending) -> Ending:
+        """A stop whose only purpose was to give the memory back."""
+        if ending.state != "stopped" or self._asked_by_signal or not self._orders.is_to_be_released:
+            return ending
+        reason = f"paused{(ending.reason or '').removeprefix('stopped')}, its memory given back"
+        return Ending("released", f"{reason}; go on with: tuiftune resume {self._run.id}")
 
     def _by(self) -> str:
         """Who stopped the run."""
-        if self._asked:
+        if self._orders.is_to_end:
             return "as asked"
         if self._asked_by_signal:
             return "because its supervisor was told to end, as when the machine shuts down"
         return "by a signal to the worker"
 
-    def _without_a_word(self, status: int | None) -> str:
-        """A sentence on a worker that ended without exit.json."""
-        last = next((line for line in reversed(log_tail(self._run.worker_log, 20, after=self._log_from)) if line), "")
-        words = f". The last line of its log: {one_line(last, 300)}" if last.strip() else ""
-        if status == -signal.SIGKILL and oom_kills() > self._oom_kills:
-            return "the worker was killed (signal 9) because memory ran out, the machine's or its container's"
-        if status == -signal.SIGKILL:
-            return "the worker was killed (signal 9) by somebody else, or for want of memory (see: dmesg)"
-        if status is not None and status < 0:
-            return f"the worker was ended by {signal_text(-status)}{words}"
-        if status is None:
-            return f"the worker ended without a word{words}"
-        return f"the worker ended without a word (exit status {status}){words}"
+    def _cure(self, ending: Ending) -> Cure | Ending:
+        """What is done about a failure; the ending where nothing is."""
+        if ending.state != "failed" or self._killed or self._is_to_end():
+            return ending
+        found = Failure(
+            ending.kind or failure.CRASHED,
+            ending.reason or "the worker gave no reason",
+            self._step_reached(),
+            ending.by_signal,
+        )
+        cure = cure_of(found, read_history(self._run.healing_file), self._orders.said, self._table.max_restarts)
+        if isinstance(cure, Incurable):
+            return replace(ending, reason=cure.sentence)
+        log(f"{cure.sentence}; a new worker is started")
+        self._child = None
+        self._save_history(cure.history)
+        self._record.event(
+            "healed",
+            {"kind": found.kind, "sentence": cure.sentence, "step": found.step, "changes": cure.history.changes},
+        )
+        self._state = replace(self._state, worker=None, kind=found.kind)
+        self._enter("healing", None, cure.sentence)
+        return cure
+
+    def _step_reached(self) -> int:
+        """The furthest step on record."""
+        saved = step_folders(self._run.checkpoints)
+        reader = MetricsReader(self._run.metrics_file)
+        try:
+            recorded = reader.newest_step()
+        except StoreError as error:
+            log(str(error))
+            recorded = 0
+        finally:
+            reader.close()
+        return max(recorded, step_of(saved[-1]) if saved else 0)
+
+    def _save_history(self, history: History) -> None:
+        try:
+            write_history(self._run.healing_file, history)
+        except OSError as error:  # the worker goes on as the one before, then
+            log(f"{self._run.healing_file.name} cannot be written: {error}")
+
+    def _rest(self, cure: Cure) -> Ending | None:
+        """Wait before the next worker; how the run ended, where it was stopped meanwhile."""
+        until = time.monotonic() + cure.wait_s
+        tried = process.end_all(self._left_over, SWEEP_S)
+        if tried:
+            log(f"still there: {pids_text(tried)}")
+        while True:
+            self._tick(None)
+            if self._is_to_end():
+                return self._stopped_how(Ending("stopped", f"stopped as asked; before that: {cure.sentence}"))
+            missing = self._missing_room() if cure.for_room else None
+            if missing is None and time.monotonic() >= until:
+                return None
+            if missing and self._state.reason != missing:
+                self._enter("paused", None, missing)
+            time.sleep(TICK_S)
+
+    def _missing_room(self) -> str | None:
+        needed = checkpoint_bytes(self._run.checkpoints)
+        return shortage(self._run.path, "the next checkpoint", needed, self._table.disk_reserve_bytes)
+
+    # ---- the end
 
     def _finish(self, ending: Ending) -> None:
         """Leave no process behind, then say how it ended, then answer who asked."""
         left = process.end_all(self._left_over, SWEEP_S)
         if left:
             log(f"still there: {pids_text(left)}")
+        self._ballast.drop()
         now = time.time()
         self._state = replace(
             self._state,
             name=ending.state,
             reason=ending.reason,
+            kind=ending.kind,
             since=now,
-            ended=None if ending.state == "interrupted" else now,
+            ended=None if ending.state in ("interrupted", "released") else now,
             left=[one.pid for one in left],
         )
         self._save_at_last()
         self._tell_state()
         log(f"{ending.state}{f': {ending.reason}' if ending.reason else ''}")
-        self._answer_all(ending)
+        self._orders.answer_all(ending, self._killed)
         self._record.close()
 
     def _left_over(self) -> list[Identity]:
@@ -324,26 +402,18 @@ class Supervisor:
         found = {*process.descendants(os.getpid()), *self._of_this_run()}
         return [one for one in found if one.pid not in self._own_children()]
 
-    def _answer_all(self, ending: Ending) -> None:
-        late = f"refused: the run has already ended ({ending.state})"
-        for request in requests.pending(self._run.requests):
-            if ending.state != "stopped" or request not in self._asked:
-                self._answer(request, late)
-            elif self._killed and request.kind == "stop":
-                self._answer(request, f"done: {self._killed}")
-            else:
-                self._answer(request, "done")
-
     # ---- what others read
 
-    def _enter(self, name: str, worker: Identity) -> None:
+    def _enter(self, name: str, worker: Identity | None, reason: str | None = None) -> None:
         me = process.identify(os.getpid())
-        self._save(replace(self._state, name=name, since=time.time(), supervisor=me, worker=worker))
+        kind = self._state.kind if name in ("healing", "paused") else None
+        self._save(
+            replace(self._state, name=name, since=time.time(), supervisor=me, worker=worker, reason=reason, kind=kind)
+        )
         self._tell_state()
 
     def _tell_state(self) -> None:
-        data = {"state": self._state.name, "reason": self._state.reason}
-        self._record.write(lambda writer: writer.event("state", data, time.time()))
+        self._record.event("state", {"state": self._state.name, "reason": self._state.reason})
 
     def _save(self, state: State) -> None:
         """Write state.json; what a full disk does not take is tried again at each tick."""
@@ -364,87 +434,14 @@ class Supervisor:
             time.sleep(1.0)
             self._save(self._state)
 
-    def _answer(self, request: requests.Request, text: str) -> None:
-        log(f"{request.kind}: {text}")
-        try:
-            requests.answer(self._run.requests, request, text)
-        except OSError as error:
-            log(f"the answer cannot be written: {error}")
-        data = {"kind": request.kind, "answer": text}
-        self._record.write(lambda writer: writer.event("request", data, time.time()))
 
-
-class Record:
-    """telemetry.db, whose errors (a full disk) end nothing: said once, and opened again at the next write."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._writer: TelemetryWriter | None = None
-        self._told = False
-
-    def write(self, what: Callable[[TelemetryWriter], None]) -> None:
-        try:
-            if self._writer is None:
-                self._writer = TelemetryWriter(self._path)
-            what(self._writer)
-        except (sqlite3.Error, OSError, TuiftuneError) as error:
-            if not self._told:
-                log(f"{self._path.name} is not written for now: {error}")
-            self._told = True
-            self.close()
-        else:
-            self._told = False
-
-    def close(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            with contextlib.suppress(sqlite3.Error):  # what could not be written was said
-                writer.close()
-
-
-def run_options(run: Run) -> dict[str, Any]:
-    """The `[run]` table of the effective profile, as far as the supervisor needs it."""
+def run_table(run: Run) -> RunTable:
+    """The `[run]` table; the defaults where the profile cannot be read: the worker will fail on it and say so."""
     try:
-        with run.profile_file.open("rb") as file:
-            table = tomllib.load(file).get("run", {})
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        log(f"{run.profile_file.name} cannot be read: {error}")  # the worker will fail on it and say so
-        table = {}
-    return {"devices": table.get("devices"), "stop_grace": float(table.get("stop_grace", 120.0))}
-
-
-def worker_environment(run: Run, options: dict[str, Any]) -> dict[str, str]:
-    """Ours, with GPUs in the order that nvidia-smi and NVML show them, and the mark of this run."""
-    environment = {
-        # A CPU thread that waits for the others sleeps rather than spins: with one busy neighbour on 2 cores,
-        # training ran at 4,200-4,700 tokens/s so and at 130-1,400 with OpenMP's default.
-        "OMP_WAIT_POLICY": "PASSIVE",
-        **os.environ,
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "PYTHONUNBUFFERED": "1",
-        "TOKENIZERS_PARALLELISM": "false",  # its threads deadlock in forked data workers
-        MARK: str(run.path),
-    }
-    if options["devices"] is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = str(options["devices"])
-    return environment
-
-
-def oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since it was started."""
-    try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-
-
-def signal_text(number: int) -> str:
-    """'signal 11 (SIGSEGV)'."""
-    try:
-        return f"signal {number} ({signal.Signals(number).name})"
-    except ValueError:
-        return f"signal {number}"
+        return RunTable.of(run)
+    except TuiftuneError as error:
+        log(str(error))
+        return RunTable()
 
 
 def pids_text(processes: list[Identity]) -> str:

@@ -17,8 +17,11 @@ from tuiftune.errors import RunStopped, StageError, TuiftuneError
 from tuiftune.hookspecs import Event, RunInfo
 from tuiftune.plugins import Registry, load_registry
 from tuiftune.profile import Pipeline, build
+from tuiftune.run.control import Control, Desk
+from tuiftune.run.failure import DISK_FULL, GPU_LOST, OOM, kind_of
 from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run
+from tuiftune.run.healing import read_history
 from tuiftune.run.libraries import load_libraries
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.pipeline import PipelineRun
@@ -27,6 +30,7 @@ from tuiftune.run.recorder import StoreRecorder
 from tuiftune.stage import Signals, Trainer
 
 EXIT_FINISHED, EXIT_FAILED, EXIT_STOPPED = 0, 1, 3
+WRITE_END_S = 600.0
 
 
 def main(arguments: list[str]) -> int:
@@ -38,6 +42,8 @@ def main(arguments: list[str]) -> int:
         print(f"{run.id}: another worker owns this run", file=sys.stderr)
         return EXIT_FAILED
     signals = _obey_signals()
+    desk = Desk(run.control_file, run.said_file, lambda control: _heed(signals, control))
+    signals.say = desk.say
     hooks = EventHooks(run)
     recorder = StoreRecorder(run.metrics_file, on_event=hooks.put)
     pipeline_run: PipelineRun | None = None
@@ -49,18 +55,39 @@ def main(arguments: list[str]) -> int:
         status, end = EXIT_STOPPED, _end("stopped", step=stopped.step)
     except TuiftuneError as error:
         print(error, file=sys.stderr)
-        status, end = EXIT_FAILED, _end("failed", _sentence(error, pipeline_run), "stage_error")
+        status, end = EXIT_FAILED, _end("failed", _sentence(error, pipeline_run), _kind(error, pipeline_run))
     except BaseException as error:
         traceback.print_exc()
-        kind = "oom" if _out_of_memory(error) else "bug"
-        sentence = f"{type(error).__name__}: {error}; the traceback is in {run.worker_log.name}"
-        status, end = EXIT_FAILED, _end("failed", _located(sentence, pipeline_run), kind, traceback.format_exc())
+        status, kind = EXIT_FAILED, _kind(error, pipeline_run)
+        end = _end("failed", _located(_of_a_bug(error, kind, run), pipeline_run), kind, traceback.format_exc())
     else:
         status, end = EXIT_FINISHED, _end("finished")
     recorder.close()
     hooks.close()
-    write_json(run.exit_file, end)
+    desk.close()
+    _write_end(run, end)
     return status
+
+
+def _write_end(run: Run, end: dict[str, Any]) -> None:
+    """exit.json, also where the disk is just full: for a while, then the supervisor has to tell by itself."""
+    deadline = time.monotonic() + WRITE_END_S
+    while True:
+        try:
+            write_json(run.exit_file, end)
+        except OSError as error:
+            if end["outcome"] == "failed" or time.monotonic() > deadline:
+                print(f"{run.exit_file.name} cannot be written: {error}", file=sys.stderr)
+                return
+            time.sleep(1.0)
+        else:
+            return
+
+
+def _heed(signals: Signals, control: Control) -> None:
+    """Take over what is asked; a wish for a checkpoint that an earlier worker answered is none."""
+    signals.holds = control.holds
+    signals.checkpoints_asked = control.checkpoints
 
 
 def _prepare(run: Run, recorder: StoreRecorder, signals: Signals, hooks: EventHooks) -> PipelineRun:
@@ -70,8 +97,14 @@ def _prepare(run: Run, recorder: StoreRecorder, signals: Signals, hooks: EventHo
     for problem in registry.problems:
         recorder.log(f"not loaded: {problem}")
     with run.profile_file.open("rb") as file:
-        pipeline = build(tomllib.load(file), registry)
+        profile = tomllib.load(file)
+    history = read_history(run.healing_file)
+    if history.changes:
+        profile["train"] = {**profile.get("train", {}), **history.changes}
+        recorder.log(f"to save memory: {history.changes}")
+    pipeline = build(profile, registry)
     pipeline_run = PipelineRun(workspace, run.path, pipeline, registry, recorder, signals)
+    pipeline_run.most_tokens = history.batch_tokens
     hooks.start(registry, pipeline_run)
     pipeline_run.resume_from = _go_on(run, recorder)
     recorder.fact({"pipeline": _described(pipeline)})
@@ -148,13 +181,19 @@ def _located(sentence: str, pipeline_run: PipelineRun | None) -> str:
     return f"{planned.kind} stage {planned.name!r} (plugin {planned.plugin}): {sentence}"
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    """CUDA's own class by name (torch may not be imported), the CPU allocator's by its words."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
-    )
+def _kind(error: BaseException, pipeline_run: PipelineRun | None) -> str:
+    planned = pipeline_run.current if pipeline_run else None
+    return kind_of(error, planned.kind if planned else None)
+
+
+def _of_a_bug(error: BaseException, kind: str, run: Run) -> str:
+    """A sentence about an exception that was not meant for a user."""
+    first = next(iter(str(error).splitlines()), "")
+    what = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    known = {OOM: "out of memory", DISK_FULL: "the disk is full", GPU_LOST: "the GPU does not answer any more"}
+    if kind in known:
+        return f"{known[kind]} ({what})"
+    return f"{what}; the traceback is in {run.worker_log.name}"
 
 
 class EventHooks:

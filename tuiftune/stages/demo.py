@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import shutil
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +12,7 @@ from typing import ClassVar
 import tuiftune
 from tuiftune import Field
 from tuiftune.errors import RunStopped
-from tuiftune.run.checkpoints import discard_after, publish, rotate, step_of  # stdlib only
+from tuiftune.run.checkpoints import discard_after, step_of  # stdlib only
 from tuiftune.run.files import write_json
 
 STATE = "made-up.json"
@@ -52,6 +51,7 @@ class Demo(tuiftune.Trainer):
         if step == 0:
             self._evaluate(ctx, 0)
         while step < options.steps:
+            ctx.step_boundary(step, lambda: _save(ctx, step))  # noqa: B023 - called at once
             if ctx.stopping:
                 _save(ctx, step)
                 raise RunStopped(step)
@@ -105,15 +105,10 @@ def _noise(seed: int, step: int, size: float) -> float:
     return random.Random(1_000_003 * seed + step).gauss(0, size)  # noqa: S311 - figures, not secrets
 
 
-def _save(ctx: tuiftune.Context, step: int) -> None:
-    """A sealed checkpoint like a real one, but for what is in it."""
-    aside = ctx.checkpoints / ".unsealed"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    write_json(aside / STATE, {"step": step})
-    folder = publish(aside, ctx.checkpoints, step)
-    ctx.event("checkpoint", step=step, path=str(folder))
-    rotate(ctx.checkpoints, ctx.keep_checkpoints)
+def _save(ctx: tuiftune.Context, step: int) -> str | None:
+    """A sealed checkpoint like a real one, but for what is in it; why there is none, where there is none."""
+    saved = ctx.save_checkpoint(step, lambda folder: write_json(folder / STATE, {"step": step}), size_bytes=4096)
+    return None if saved else "the disk is full"
 
 
 def _step_in(checkpoint: Path) -> int:

@@ -47,7 +47,8 @@ class Perplexity(tuiftune.Evaluator):
             )
         data = ctx.input["validation"]
         check_fits(model.config, {"validation": row_lengths(data)})
-        nll, tokens = self._measure(self._batches(data), len(data), ctx, model, step)
+        at_once = min(self.options.batch_tokens, ctx.most_tokens or self.options.batch_tokens)
+        nll, tokens = self._measure(self._batches(data, at_once), len(data), ctx, model, step)
         if tokens == 0:
             raise StageError("no sample of the validation split has two tokens, so there is nothing to predict")
         figures = {"loss": nll / tokens, "perplexity": _exp(nll / tokens), "tokens": float(tokens)}
@@ -55,7 +56,7 @@ class Perplexity(tuiftune.Evaluator):
         if "n_bytes" in data.column_names and "loss_mask" not in data.column_names:
             figures["bits_per_byte"] = nll / math.log(2) / column_sum(data, "n_bytes")
         if self.options.stride is not None:
-            nll, tokens = self._measure(self._strided(data), None, ctx, model, step)
+            nll, tokens = self._measure(self._strided(data, at_once), None, ctx, model, step)
             figures |= {"strided_loss": nll / tokens, "strided_perplexity": _exp(nll / tokens)}
         return figures
 
@@ -81,17 +82,17 @@ class Perplexity(tuiftune.Evaluator):
                 ctx.progress(done, total, "samples" if total else "windows")
         return nll, tokens
 
-    def _batches(self, data: Dataset) -> Iterator[list[Row]]:
+    def _batches(self, data: Dataset, at_once: int) -> Iterator[list[Row]]:
         """The rows of a split, those of like length together."""
         import numpy as np
 
         from tuiftune.training.batches import batches_by_length, row_lengths, token_rows
 
         rows = token_rows(data)
-        for numbers in batches_by_length(np.maximum(row_lengths(data) - 1, 0), self.options.batch_tokens):
+        for numbers in batches_by_length(np.maximum(row_lengths(data) - 1, 0), at_once):
             yield [rows[number] for number in numbers]
 
-    def _strided(self, data: Dataset) -> Iterator[list[Row]]:
+    def _strided(self, data: Dataset, at_once: int) -> Iterator[list[Row]]:
         """The windows of every document, some hundred of like length together."""
         import numpy as np
 
@@ -108,7 +109,7 @@ class Perplexity(tuiftune.Evaluator):
         )
         while waiting := list(itertools.islice(windows, 256)):
             lengths = np.array([len(window["input_ids"]) - 1 for window in waiting])
-            for numbers in batches_by_length(np.maximum(lengths, 0), self.options.batch_tokens):
+            for numbers in batches_by_length(np.maximum(lengths, 0), at_once):
                 yield [waiting[number] for number in numbers]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tuiftune.errors import StageError
+from tuiftune.errors import NoMemory
 from tuiftune.training.plan import CPU_SLOTS
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def rehearsed(stepper: Stepper, plan: Plan, longest: int, say: Callable[[str], N
     tokens, and half again, where there was not the memory.
 
     The memory of the optimizer is taken when this returns, so that a first evaluation meets the worst too; then
-    `stepper.forget_rehearsal()`. Raises StageError where a single row does not fit.
+    `stepper.forget_rehearsal()`. Raises NoMemory where a single row does not fit.
     """
     length = max(1, longest - 1)
     while True:
@@ -63,7 +63,7 @@ def rehearsed(stepper: Stepper, plan: Plan, longest: int, say: Callable[[str], N
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if rows == 1:
-            raise StageError(
+            raise NoMemory(
                 f"a single row of {longest:,} tokens does not fit the memory. Set train.gradient_checkpointing = true, "
                 "a smaller tokenize.max_length, or a smaller model"
             )

@@ -124,9 +124,13 @@ def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, plac
     aside = place.with_name(f".{place.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    model.save_pretrained(aside)
-    tokenizer.save_pretrained(aside)
-    sync_files(aside)
+    try:
+        model.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        sync_files(aside)
+    except BaseException:  # half a model of no use would fill a disk that is full already
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
     shutil.rmtree(place, ignore_errors=True)
     os.replace(aside, place)
     sync_folder(place.parent)

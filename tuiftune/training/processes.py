@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from tuiftune.errors import StageError
+from tuiftune.errors import ProcessLost
 
 PATIENCE = datetime.timedelta(days=7)
 """The others wait while the first evaluates, samples and saves, or a run is held."""
@@ -113,7 +113,7 @@ def others(count: int, work: Callable[..., None], arguments: tuple[Any, ...]) ->
     """Inside, `count - 1` more processes run `work(rank, *arguments)`; at the end they are waited for. What it
     gives ends them at once.
 
-    Raises StageError where one of them failed; its traceback is in the log then. Where this process waits for it
+    Raises ProcessLost where one of them failed; its traceback is in the log then. Where this process waits for it
     inside a library and cannot be told, it is ended.
     """
     context = multiprocessing.get_context("spawn")
@@ -147,7 +147,7 @@ def others(count: int, work: Callable[..., None], arguments: tuple[Any, ...]) ->
         failure = _failure(children, GRACE_S)
         if failure is None:
             raise
-        raise StageError(failure) from error
+        raise ProcessLost(failure) from error
     finally:
         end()
 

@@ -5,7 +5,6 @@ The random numbers of a step follow from seed and step, so there is no state of 
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +21,7 @@ STATE = "training.pt"
 def write_state(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, state: dict[str, Any]
 ) -> None:
-    """A Hugging Face model that can be generated from, and beside it `state`; in a new folder, not sealed yet."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    """A Hugging Face model that can be generated from, and beside it `state`."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     torch.save(state, folder / STATE)

@@ -46,6 +46,7 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
     model = job.new_model(tokenizer)
     if options.batch_tokens == "auto":
         plan = replace(plan, slots=job.slots(model, longest, device))
+    _tell_memory(ctx, options, plan, longest)
     _say_facts(ctx, options, plan, model, device, job.precision, data)
     with ExitStack() as open_:
         processes = open_.enter_context(with_others(job, plan, data, device, ctx.dir))
@@ -54,6 +55,7 @@ def train(options: CausalLM.Options, ctx: Context) -> Path:
             ctx.log("this model's logits are more than a linear layer's output: they are computed at every position")
         if options.batch_tokens == "auto":
             plan = rehearsed(stepper, plan, longest, ctx.log)
+            _tell_memory(ctx, options, plan, longest)
         position = job.resume(stepper) if ctx.resume_from else None
         run = TrainingRun(ctx, options, plan, stepper, tokenizer, position)
         run.begin()
@@ -145,6 +147,10 @@ def help_train(rank: int, job: Job, plan: Plan, data: Dataset, meeting: Path) ->
         with closing(Feed(steps, pinned=device.type == "cuda")) as feed:
             while group.agree(True):
                 stepper.take(next(feed))
+
+
+def _tell_memory(ctx: Context, options: CausalLM.Options, plan: Plan, longest: int) -> None:
+    ctx.tell_memory(batch_tokens=plan.slots, longest=longest, gradient_checkpointing=options.gradient_checkpointing)
 
 
 def _plan(options: CausalLM.Options, data: Dataset | TokenStream, device: torch.device) -> tuple[Plan, int]:

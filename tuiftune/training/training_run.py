@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tuiftune.errors import RunStopped, StageError
-from tuiftune.run.checkpoints import discard_after, publish, rotate, step_folder, step_folders, step_of
+from tuiftune.errors import NotFinite, RunStopped, StageError
+from tuiftune.run.checkpoints import discard_after, step_folder, step_folders, step_of
+from tuiftune.run.keeping import UNSEALED, with_room
 from tuiftune.training.evaluations import Evaluations
 from tuiftune.training.model import save_folder
 from tuiftune.training.precision import float32_products
@@ -57,16 +58,11 @@ class TrainingRun:
         self._position = position
         """Where a stream of data stands."""
 
-    @property
-    def _unsealed(self) -> Path:
-        """Where a checkpoint is written before it is sealed and moved to its place."""
-        return self.ctx.checkpoints / ".unsealed"
-
     def begin(self) -> None:
         """The baseline of the untouched model, or what the interrupted run still owes."""
         ctx = self.ctx
         ctx.checkpoints.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self._unsealed, ignore_errors=True)
+        shutil.rmtree(ctx.checkpoints / UNSEALED, ignore_errors=True)  # of an attempt that was killed
         discard_after(ctx.checkpoints, self.step)
         ctx.progress(self.step, self.plan.total_steps, "steps")
         if ctx.resume_from is None:
@@ -126,6 +122,7 @@ class TrainingRun:
         self._stop_if_asked()
         if not self.stopped:
             self._do_what_is_due()
+            self.ctx.step_boundary(self.step, self._save_as_asked)
             self._stop_if_asked()
         self._mark = time.perf_counter()
 
@@ -181,7 +178,7 @@ class TrainingRun:
         if len(self._not_finite) == self.options.nan_steps:
             good = [folder.name for folder in step_folders(self.ctx.checkpoints) if step_of(folder) < first]
             kept = f"The last checkpoint from before is {good[-1]}" if good else "There is no checkpoint from before"
-            raise StageError(
+            raise NotFinite(
                 f"the loss has been no number for {self.options.nan_steps} steps, since step {first:,}. {kept}. "
                 "Lower train.learning_rate, or set train.warmup_steps or train.grad_clip"
             )
@@ -226,14 +223,27 @@ class TrainingRun:
         if self._last and not (math.isfinite(float(self._last.loss)) and not math.isnan(float(self._last.grad_norm))):
             ctx.log(f"no checkpoint of step {self.step:,}: its loss or gradient is no number")
             return False
-        state = self.stepper.state() | {"position": self._position, "slots": self.plan.slots}
-        write_state(self._unsealed, self.stepper.model, self.tokenizer, state)
-        folder = publish(self._unsealed, ctx.checkpoints, self.step)
-        self._saved_step = self.step
-        ctx.event("checkpoint", step=self.step, path=str(folder))
         best = self.evaluations.best_step
-        rotate(ctx.checkpoints, ctx.keep_checkpoints, also=() if best is None else (best,))
+        folder = ctx.save_checkpoint(
+            self.step, self._write_checkpoint, self._checkpoint_bytes(), also=() if best is None else (best,)
+        )
+        if folder is None:
+            return False
+        self._saved_step = self.step
         return True
+
+    def _write_checkpoint(self, folder: Path) -> None:
+        state = self.stepper.state() | {"position": self._position, "slots": self.plan.slots}
+        write_state(folder, self.stepper.model, self.tokenizer, state)
+
+    def _checkpoint_bytes(self) -> int:
+        """About what a checkpoint takes: weights and AdamW's two averages in float32, and the tokenizer."""
+        return 12 * int(self.stepper.model.num_parameters()) + (1 << 20)
+
+    def _save_as_asked(self) -> str | None:
+        if self.save():
+            return None
+        return f"step {self.step:,} has no checkpoint: its loss is no number, or the disk is full"
 
     def finish(self) -> Path:
         """Write the final model: the last weights, or with early stopping the best."""
@@ -245,8 +255,14 @@ class TrainingRun:
             self.step = best
         self.ctx.outputs["step"] = self.step
         self.ctx.fact(model_step=self.step)
-        place = self.ctx.run_dir / "model"
-        save_folder(self.stepper.model, self.tokenizer, place)
+        model, place = self.stepper.model, self.ctx.run_dir / "model"
+
+        def write() -> Path:
+            save_folder(model, self.tokenizer, place)
+            return place
+
+        if with_room(self.ctx, self.step, "the finished model", lambda: 4 * model.num_parameters(), write) is None:
+            raise RunStopped(self.step)
         return place
 
 
