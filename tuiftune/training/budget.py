@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tuiftune.errors import NoMemory
+from tuiftune.run.failure import OOM, kind_of
 from tuiftune.training.plan import CPU_SLOTS
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def rehearsed(stepper: Stepper, plan: Plan, longest: int, say: Callable[[str], N
         try:
             stepper.rehearse(batch)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            if kind_of(error) != OOM:
                 raise
         else:
             say(f"{plan.slots:,} tokens at once were tried: {rows:,} rows of {longest:,}, and the optimizer's step")
@@ -69,8 +70,3 @@ def rehearsed(stepper: Stepper, plan: Plan, longest: int, say: Callable[[str], N
             )
         plan = replace(plan, slots=(rows // 2) * length)
         say(f"out of memory with {rows:,} rows of {longest:,} tokens at once: trying {plan.slots:,} tokens")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA's own error, or that of the allocator of a CPU, which has no class of its own."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -21,12 +22,16 @@ from typing import Any
 
 import torch
 
-from tuiftune.errors import ProcessLost
+from tuiftune.errors import NoMemory, ProcessLost
+from tuiftune.run.ending import oom_kills
+from tuiftune.run.failure import OOM, kind_of
 
 PATIENCE = datetime.timedelta(days=7)
 """The others wait while the first evaluates, samples and saves, or a run is held."""
 GRACE_S = 10.0
 """What waits for one that is gone mostly finds out by itself."""
+OUT_OF_MEMORY = 75
+"""How one of the others ends for want of memory: the first is the one that tells the supervisor."""
 PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
 
@@ -113,10 +118,11 @@ def others(count: int, work: Callable[..., None], arguments: tuple[Any, ...]) ->
     """Inside, `count - 1` more processes run `work(rank, *arguments)`; at the end they are waited for. What it
     gives ends them at once.
 
-    Raises ProcessLost where one of them failed; its traceback is in the log then. Where this process waits for it
-    inside a library and cannot be told, it is ended.
+    Raises ProcessLost where one of them failed, NoMemory where it was for want of that; its traceback is in the log
+    then. Where this process waits for it inside a library and cannot be told, it is ended.
     """
     context = multiprocessing.get_context("spawn")
+    kills = oom_kills()
     children = [
         context.Process(target=_other, args=(rank, work, arguments), name=f"process {rank}", daemon=True)
         for rank in range(1, count)
@@ -147,6 +153,9 @@ def others(count: int, work: Callable[..., None], arguments: tuple[Any, ...]) ->
         failure = _failure(children, GRACE_S)
         if failure is None:
             raise
+        codes = [child.exitcode for child in children]
+        if OUT_OF_MEMORY in codes or (-signal.SIGKILL in codes and oom_kills() > kills):
+            raise NoMemory(f"out of memory in one of {count} processes: {failure}") from error
         raise ProcessLost(failure) from error
     finally:
         end()
@@ -173,4 +182,8 @@ def _other(rank: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> 
         return
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    work(rank, *arguments)
+    try:
+        work(rank, *arguments)
+    except Exception as error:
+        traceback.print_exc()
+        sys.exit(OUT_OF_MEMORY if kind_of(error) == OOM else 1)
