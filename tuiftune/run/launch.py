@@ -83,6 +83,8 @@ def resume(run: Run) -> None:
         run.control_file.unlink(missing_ok=True)
         write_history(run.healing_file, read_history(run.healing_file).begun_anew())
         folder.write_state(run, State("starting", time.time(), state.started, attempt=state.attempt + 1))
+    except OSError as error:
+        raise TuiftuneError(f"{run.path}: the run cannot be resumed: {error.strerror}") from error
     finally:
         lock.release()
     _start_supervisor(run)
