@@ -61,7 +61,7 @@ def _run_row(summary: RunSummary) -> tuple[str, ...]:
     steps = f"{summary.step:,}/{summary.total_steps:,}" if summary.total_steps else f"{summary.step:,}"
     return (
         summary.id,
-        summary.state,
+        f"{summary.state}, {summary.stalled}" if summary.stalled else summary.state,
         steps,
         perplexity_change(summary),
         units.count(summary.tokens_per_s),

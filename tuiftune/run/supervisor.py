@@ -23,9 +23,11 @@ from typing import Any
 from tuiftune.errors import TuiftuneError
 from tuiftune.run import process, requests
 from tuiftune.run.folder import Run, State, exit_reason, exit_record, log_tail, recorded_state, write_state
-from tuiftune.run.process import Identity, Lock, is_locked
+from tuiftune.run.last_words import where_it_was
+from tuiftune.run.process import Identity, Lock, is_locked, signal_text
 from tuiftune.run.telemetry_db import TelemetryWriter
 from tuiftune.run.telemetry_source import TelemetrySource
+from tuiftune.run.throttling import Throttling
 from tuiftune.text import one_line
 
 TICK_S = 0.25
@@ -98,6 +100,7 @@ class Supervisor:
         self._oom_kills = oom_kills()
         self._record = Record(run.telemetry_file)
         self._telemetry = telemetry(run.path, errors=None)
+        self._throttling = Throttling()
 
     def supervise(self) -> None:
         """Until the run has ended and its end is recorded."""
@@ -255,10 +258,16 @@ class Supervisor:
         sample = self._telemetry.poll()
         if sample is not None:
             self._record.write(lambda writer: writer.sample(sample.time, sample.devices))
+            for alert in self._throttling.look(sample.time, sample.devices):
+                self._tell_alert(alert, sample.time)
         elif self._telemetry.problem and not problem:
             text = self._telemetry.problem
             log(text)
             self._record.write(lambda writer: writer.event("telemetry", {"text": text}, time.time()))
+
+    def _tell_alert(self, alert: dict[str, Any], when: float) -> None:
+        log(alert["text"])
+        self._record.write(lambda writer: writer.event("alert", alert, when))
 
     # ---- the end
 
@@ -286,6 +295,7 @@ class Supervisor:
 
     def _without_a_word(self, status: int | None) -> str:
         """A sentence on a worker that ended without exit.json."""
+        where = where_it_was(self._run, self._log_from)
         last = next((line for line in reversed(log_tail(self._run.worker_log, 20, after=self._log_from)) if line), "")
         words = f". The last line of its log: {one_line(last, 300)}" if last.strip() else ""
         if status == -signal.SIGKILL and oom_kills() > self._oom_kills:
@@ -293,10 +303,10 @@ class Supervisor:
         if status == -signal.SIGKILL:
             return "the worker was killed (signal 9) by somebody else, or for want of memory (see: dmesg)"
         if status is not None and status < 0:
-            return f"the worker was ended by {signal_text(-status)}{words}"
+            return f"the worker was ended by {signal_text(-status)}{where or words}"
         if status is None:
-            return f"the worker ended without a word{words}"
-        return f"the worker ended without a word (exit status {status}){words}"
+            return f"the worker ended without a word{where}{words}"
+        return f"the worker ended without a word (exit status {status}){where}{words}"
 
     def _finish(self, ending: Ending) -> None:
         """Leave no process behind, then say how it ended, then answer who asked."""
@@ -437,14 +447,6 @@ def oom_kills() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-
-
-def signal_text(number: int) -> str:
-    """'signal 11 (SIGSEGV)'."""
-    try:
-        return f"signal {number} ({signal.Signals(number).name})"
-    except ValueError:
-        return f"signal {number}"
 
 
 def pids_text(processes: list[Identity]) -> str:

@@ -19,6 +19,7 @@ from tuiftune.plugins import Registry, load_registry
 from tuiftune.profile import Pipeline, build
 from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run
+from tuiftune.run.leaving import leave, write_last_words
 from tuiftune.run.libraries import load_libraries
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.pipeline import PipelineRun
@@ -33,6 +34,7 @@ def main(arguments: list[str]) -> int:
     """Run the profile of a run folder. Exit status 0 finished, 1 failed, 3 stopped."""
     run = Run(Path(arguments[0]).resolve())
     os.umask(0o077)
+    write_last_words()
     lock = Lock(run.worker_lock)
     if not lock.take():
         print(f"{run.id}: another worker owns this run", file=sys.stderr)
@@ -141,11 +143,12 @@ def _sentence(error: TuiftuneError, pipeline_run: PipelineRun | None) -> str:
 
 
 def _located(sentence: str, pipeline_run: PipelineRun | None) -> str:
-    """The stage and its plugin before what it said."""
+    """The stage and its plugin before what it said, and the line of it where it is a stranger's bug."""
     planned = pipeline_run.current if pipeline_run else None
-    if planned is None:
+    if planned is None or pipeline_run is None:
         return sentence
-    return f"{planned.kind} stage {planned.name!r} (plugin {planned.plugin}): {sentence}"
+    place = f"{pipeline_run.place}: " if pipeline_run.place else ""
+    return f"{planned.kind} stage {planned.name!r} (plugin {planned.plugin}): {place}{sentence}"
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -185,4 +188,4 @@ class EventHooks:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))
