@@ -13,7 +13,8 @@ import pytest
 
 from tuiftune import plugins
 from tuiftune.plugins import load_registry
-from tuiftune.run import folder, process
+from tuiftune.run import folder, process, stalling
+from tuiftune.run.follow import standing
 
 HOOKED = "import tuiftune\n\n@tuiftune.hookimpl\ndef {hook}:\n    {body}\n"
 BROKEN = {
@@ -192,9 +193,14 @@ def test_what_a_stage_leaves_behind_ends_with_its_run(odd: Any) -> None:
     odd.assert_in_order(run)
 
 
-def test_a_stage_that_hangs_is_ended_by_a_stop_after_its_grace(odd: Any) -> None:
+def test_a_stage_that_hangs_is_seen_to_and_ended_by_a_stop_after_its_grace(
+    odd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = odd.detached("odd", "odd.do=hangs", "run.stop_grace=1.0")
     odd.until((run.path / "hangs").exists)
+    assert standing(run) == f"{run.id} running: odd"
+    monkeypatch.setattr(stalling, "LEAST_S", 0.1)
+    odd.until(lambda: standing(run).startswith(f"{run.id} running, no progress for "))
     worker = folder.recorded_state(run).worker
     assert worker
     os.kill(worker.pid, signal.SIGINT)  # what it swallows ends it no more than the stop does

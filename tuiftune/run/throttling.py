@@ -75,8 +75,8 @@ def reasons_in(text: str) -> list[str]:
 
 def _alert(device: str, reason: str, spell: _Spell, phase: str) -> dict[str, Any]:
     seconds = max(0.0, spell.seen - spell.since)
-    ended = f" no longer (for {duration(seconds)} it was)"
-    text = f"{device} is{ended if phase == 'end' else ''} slowed down: {reason}"
+    now = "slowed down" if phase == "start" else f"no longer slowed down (it was for {duration(seconds)})"
+    text = f"{device} is {now}: {reason}"
     return {
         "alert": "throttle",
         "device": device,
