@@ -1,4 +1,4 @@
-"""A GPU or its driver that fails while a run goes on: said, shown with its age or a dash, and training never notices."""
+"""A GPU or its driver that fails under a run: said, shown with its age or a dash, and training never notices."""
 
 from __future__ import annotations
 
