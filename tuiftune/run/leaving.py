@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import io
 import os
 import sys
 import threading
@@ -12,8 +13,12 @@ LEAVE_S = 5.0
 """After this long a thread of a plugin that is still there, or a library's clean-up, is not waited for."""
 
 
-def write_last_words() -> None:
-    """Have a crash in native code write down, to standard error, which line of Python it came from."""
+def prepare_log() -> None:
+    """Before anything is printed: a log is UTF-8 whatever the locale says, since what a plugin prints must not fail;
+    and a crash in native code writes down which line of Python it came from."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     faulthandler.enable(all_threads=False)
 
 

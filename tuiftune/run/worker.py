@@ -19,7 +19,7 @@ from tuiftune.plugins import Registry, load_registry
 from tuiftune.profile import Pipeline, build
 from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run
-from tuiftune.run.leaving import leave, write_last_words
+from tuiftune.run.leaving import leave, prepare_log
 from tuiftune.run.libraries import load_libraries
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.pipeline import PipelineRun
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     """Run the profile of a run folder. Exit status 0 finished, 1 failed, 3 stopped."""
     run = Run(Path(arguments[0]).resolve())
     os.umask(0o077)
-    write_last_words()
+    prepare_log()
     lock = Lock(run.worker_lock)
     if not lock.take():
         print(f"{run.id}: another worker owns this run", file=sys.stderr)
