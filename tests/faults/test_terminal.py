@@ -31,7 +31,7 @@ def test_a_dashboard_that_is_pulled_about_draws_the_run_when_it_is_let_go(
 ) -> None:
     terminal = open_terminal(cli.command, cli.workspace, 20, 5)
     terminal.wait_for("loss")
-    sizes = random.Random(7)
+    sizes = random.Random(7)  # noqa: S311 - sizes, not secrets
     for number in range(150):
         terminal.resize(sizes.randint(1, 200), sizes.randint(1, 60))
         if number % 10 == 0:

@@ -129,6 +129,7 @@ class Reader:
                 self._db = self._open()
             return self._db.execute(query, tuple(arguments)).fetchall() if self._db else []
         except sqlite3.Error as error:
+            self.close()  # it may be mended or made anew by the next look, in the very same file
             raise StoreError(f"{self.path}: cannot be read: {error}") from error
 
     def _open(self) -> sqlite3.Connection | None:
