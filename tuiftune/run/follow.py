@@ -16,6 +16,7 @@ from tuiftune.run import launch
 from tuiftune.run.folder import Run, State, state_of
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.progress import Pipeline, StageView
+from tuiftune.run.stalling import Stall, look_for_stall
 from tuiftune.run.store import EventRow
 from tuiftune.run.summary import RunSummary, summarize
 from tuiftune.text import one_line, plain
@@ -36,6 +37,7 @@ class Moment:
     perplexity: float | None
     tokens_per_s: float | None
     events: list[EventRow]
+    stall: Stall | None = None
 
     @property
     def text(self) -> str:
@@ -79,16 +81,18 @@ class Follower:
         self._pipeline.progress(self._reader.progress())
         if self._first and events:
             self._first, events = False, _of_this_attempt(events)
+        now = time.time()
         loss = self._reader.last("train/loss")
         perplexity = self._reader.last("eval/perplexity")
         speed = self._reader.last("train/tokens_per_s")
         return Moment(
             state,
-            self._pipeline.running(state, time.time()),
+            self._pipeline.running(state, now),
             loss.value if loss else None,
             perplexity.value if perplexity else None,
             speed.value if speed else None,
             events,
+            look_for_stall(self._reader, state, now),
         )
 
     def close(self) -> None:
@@ -120,6 +124,7 @@ def follow(run: Run, out: TextIO | None = None, after_event: int = 0) -> State:
     """Show a run until it has ended and return its last state; Ctrl+C is the caller's to catch."""
     out = out or sys.stderr
     follower = Follower(run, after_event)
+    stalled = False
     try:
         with _bar(out) if out.isatty() else _lines(out) as show:
             while True:
@@ -132,7 +137,11 @@ def follow(run: Run, out: TextIO | None = None, after_event: int = 0) -> State:
                     moment = None
                 state = moment.state if moment else state_of(run)
                 if moment:
-                    show(list(_told(moment.events)), moment)
+                    news = list(_told(moment.events))
+                    if moment.stall and not stalled:
+                        news.append(f"{moment.stall.text}; to end it: tuiftune stop {run.id} (or with --now, at once)")
+                    stalled = moment.stall is not None
+                    show(news, moment)
                 if not state.active:
                     return state
                 time.sleep(TICK_S)
@@ -181,7 +190,7 @@ def _bar(out: TextIO) -> Iterator[Show]:
             stage = moment.stage
             bar.update(
                 task,
-                description=moment.text,
+                description=moment.text + (f"  {moment.stall.text}" if moment.stall else ""),
                 total=stage.total or None if stage else None,
                 completed=(stage.done or 0) if stage else 0,
             )
@@ -290,7 +299,8 @@ def standing(run: Run) -> str:
         moment = follower.look()
     finally:
         follower.close()
-    return "\n".join([f"{run.id} {moment.state.name}: {moment.text}", *_figures(summarize(run))])
+    stalled = f", {moment.stall.text}" if moment.stall else ""
+    return "\n".join([f"{run.id} {moment.state.name}{stalled}: {moment.text}", *_figures(summarize(run))])
 
 
 def log_lines(run: Run, keep_following: bool) -> Iterator[str]:

@@ -81,6 +81,7 @@ class TuiftuneApp(App[None]):
         self._runs: list[RunSummary] = []
         self._starting = False
         self._held = ExitStack()
+        self._resizes = guard.Resizes(self)
         self._watcher = Watcher(workspace, self.post_message)
         self.profiles = ProfilesScreen()
         self.run_screen = RunScreen()
@@ -110,6 +111,9 @@ class TuiftuneApp(App[None]):
 
     def on_unmount(self) -> None:
         self._watcher.stop()
+
+    def on_resize(self) -> None:
+        self._resizes.seen()
 
     def on_app_blur(self) -> None:
         self._watcher.set_quiet(True)

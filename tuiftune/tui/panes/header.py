@@ -79,7 +79,7 @@ class HeaderPane(Rows):
         view = self._view
         if view is None or not width:
             return []
-        problem = view.problem or view.state.reason
+        problem = view.problem or view.stalled or view.state.reason
         if view.state.left:
             pids = ", ".join(str(pid) for pid in view.state.left)
             problem = f"{problem or ''} These processes did not end: {pids}".strip()
