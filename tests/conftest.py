@@ -93,7 +93,8 @@ class Terminal:
             os.chdir(cwd)
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
             # All of it: where this process has loaded readline, its C environment has COLUMNS and LINES too.
-            everything = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment}
+            inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+            everything = {**inherited, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment}
             os.execve(arguments[0], arguments, everything)  # noqa: S606
         self._lock = threading.Lock()
         self._hung_up = False

@@ -234,8 +234,9 @@ def _print_answer(run_id: str, answer: str, json_wanted: bool, output: Any) -> N
 @commands.command()
 @click.argument("run_reference", metavar="RUN")
 @click.option("--detach", is_flag=True, help="Return once it runs.")
+@click.option("--force", is_flag=True, help="Go on though profile or data are not what the checkpoint was made of.")
 @json_option
-def resume(run_reference: str, detach: bool, json_wanted: bool) -> None:
+def resume(run_reference: str, detach: bool, force: bool, json_wanted: bool) -> None:
     """Go on with RUN: after a pause, or from its newest whole checkpoint where it has stopped or failed."""
     from tuiftune import output
     from tuiftune.run import launch, logout
@@ -246,7 +247,7 @@ def resume(run_reference: str, detach: bool, json_wanted: bool) -> None:
     before = last_event(found)
     if warning := logout.look().warning:
         output.word(warning)
-    answer = launch.go_on(found)
+    answer = launch.go_on(found, force)
     if answer is not None:
         _print_answer(found.id, answer, json_wanted, output)
         return

@@ -10,6 +10,7 @@ TuiftuneError            exit status 2
 │   ├── NotFinite        the loss is no number
 │   ├── NoMemory         memory ran out: the run goes on with less at once
 │   └── ProcessLost      one of several training processes is gone: the run goes on from its checkpoint
+├── ResumeRefused        what it would go on with is not what it began with
 └── RunFailed            exit status 1: the run ended without a model
 
 RunStopped               no error: the user asked for a stop, and a trainer has obeyed
@@ -104,6 +105,10 @@ class ProcessLost(StageError):
     """One of several processes that train together has ended."""
 
     kind = "crashed"
+
+
+class ResumeRefused(TuiftuneError):
+    """A run would not go on as the one that stopped; a person can say that it is to."""
 
 
 class RunFailed(TuiftuneError):

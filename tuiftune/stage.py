@@ -35,6 +35,7 @@ class Recorder(Protocol):
     def event(self, kind: str, data: Mapping[str, Any]) -> None: ...
     def sample(self, step: int, prompt: str, text: str, model: str) -> None: ...
     def fact(self, values: Mapping[str, Any]) -> None: ...
+    def copy_history(self, place: Path) -> None: ...
     def log(self, text: str) -> None: ...
 
 
@@ -99,6 +100,8 @@ class Context:
     """Room that a checkpoint must leave on the disk."""
     checkpoint_space_bytes: int | None = None
     """Most that all checkpoints may take; None for as much as there is."""
+    proof: Mapping[str, Any] = field(default_factory=dict)
+    """What a checkpoint is to say of where it comes from: see tuiftune.run.proof."""
     most_tokens: int | None = None
     """Tokens an evaluator may put through the model at once, whatever its options say: memory ran out before."""
     evaluate: LiveEvaluate = _no_evaluators

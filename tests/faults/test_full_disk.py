@@ -37,7 +37,7 @@ def test_a_run_on_a_full_disk_of_20_mib_waits_and_ends_as_if_nothing_had_been(
     assert "paused" in seen["runs"], "with not a byte left, viewers still tell how it stands"
     assert "No space left on device" in seen["resume"]
     assert (seen["end"]["state"], seen["end"]["attempt"]) == ("finished", 1)
-    assert seen["checkpoints"] == ["step-000008", "step-000012"]
+    assert seen["checkpoints"] == ["step-000006", "step-000008", "step-000012"], "the best and the two newest"
     assert seen["hidden"] == [], "no temporary file is left"
     assert seen["same"], "every loss and the final weights are those of the undisturbed run"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tuiftune.errors import StageError
+from tuiftune.errors import ResumeRefused, StageError
 from tuiftune.plugins import load_registry
 from tuiftune.profile import build
 from tuiftune.run import stream as stream_module
@@ -406,7 +406,7 @@ def test_a_run_on_a_stream_is_resumed_on_the_same_files_alone(workspace: Path, t
     PipelineRun(workspace, tmp_path / "run", pipeline, registry, ListRecorder(), resume_from=checkpoint).run()
     with (workspace / "a.txt").open("a") as file:
         file.write("one more\n")
-    with pytest.raises(StageError, match=r"^the data is no longer what this run began with"):
+    with pytest.raises(ResumeRefused, match=r"^the data is no longer what this run began with"):
         PipelineRun(workspace, tmp_path / "run", pipeline, registry, ListRecorder(), resume_from=checkpoint).run()
 
 

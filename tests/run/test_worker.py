@@ -12,6 +12,7 @@ import pytest
 
 from tuiftune.catalog import resolve_profile
 from tuiftune.run.folder import Run, create
+from tuiftune.run.healing import History, write_history
 from tuiftune.run.metrics_db import MetricsReader
 
 PLUGIN = """\
@@ -116,6 +117,7 @@ def test_a_second_attempt_goes_on_from_the_checkpoint_and_keeps_one_value_a_step
     assert work(run)[0] == 1
     effective = run.profile_file.read_text()
     run.profile_file.write_text("\n".join(line for line in effective.splitlines() if "fail_at" not in line) + "\n")
+    write_history(run.healing_file, History(forced=True))  # as `tuiftune resume --force` does
     run.exit_file.unlink()
     status, end = work(run)
     assert status == 0, end
@@ -136,7 +138,9 @@ def test_a_run_whose_data_has_changed_is_not_resumed_on_the_other_data(letters: 
     status, end = work(run)
     assert status == 1
     assert "the data is no longer what this run began with" in end["sentence"]
-    assert end["sentence"].endswith("Put the data back as it was, or start another run")
+    assert end["sentence"].endswith(
+        f"Put it back as it was, start another run, or go on all the same: tuiftune resume {run.id} --force"
+    )
     plugin.write_text(PLUGIN)
     assert "was asked to fail" in work(run)[1]["sentence"]
 

@@ -208,11 +208,16 @@ def _told(events: list[EventRow]) -> Iterator[str]:
             cached = ", from the cache" if data.get("cached") else ""
             yield f"{data['kind']}: {data['name']} done in {units.duration(data['seconds'])}{cached}"
         elif event.kind == "message":
-            yield one_line(f"{data['stage']}: {data['text']}")
+            yield one_line(f"{data['stage']}: {data['text']}" if data["stage"] else data["text"])
         elif event.kind == "checkpoint":
             yield f"checkpoint at step {data['step']}"
         elif event.kind == "resumed":
             yield f"going on from step {data['step']}"
+        elif event.kind == "proved":
+            *most, last = data["agree"] or ["nothing"]
+            agree = f"{', '.join(most)} and {last} agree" if most else f"{last} agrees"
+            yield one_line(f"{agree} with the checkpoint of step {data['step']}")
+            yield from map(one_line, [*(f"{text} (as forced)" for text in data["forced"]), *data["noted"]])
         elif event.kind == "plugin_error":
             yield one_line(str(data["error"]))
 

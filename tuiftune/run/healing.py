@@ -46,6 +46,8 @@ class History:
     batch_tokens: int | None = None
     """In place of train.batch_tokens, and at most so many for evaluators; None for what the profile says."""
     gradient_checkpointing: bool = False
+    forced: bool = False
+    """Whether the last `resume` was to go on whatever differs from what the checkpoint was made of."""
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -57,9 +59,9 @@ class History:
             changed["gradient_checkpointing"] = True
         return changed
 
-    def begun_anew(self) -> History:
+    def begun_anew(self, forced: bool = False) -> History:
         """After a person's `resume`: the counts start over, what was changed stays."""
-        return replace(self, restarts=0, less_memory=0, last="")
+        return replace(self, restarts=0, less_memory=0, last="", forced=forced)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from tuiftune.run.checkpoints import is_sealed, publish, rotate, step_folders
 from tuiftune.run.failure import DISK_FULL, kind_of
+from tuiftune.run.proof import write_proof
+from tuiftune.run.record_mending import HISTORY
 from tuiftune.run.room import checkpoint_bytes, free_bytes, shortage
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ def save_checkpoint(
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
             write(aside)
+            if ctx.proof:
+                write_proof(aside, ctx.proof, step)
+            ctx.recorder.copy_history(aside / HISTORY)
             return publish(aside, ctx.checkpoints, step)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)

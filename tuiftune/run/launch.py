@@ -64,9 +64,10 @@ def start(workspace: Path, resolved: ResolvedProfile, *, name: str | None, comma
     return run
 
 
-def resume(run: Run) -> None:
+def resume(run: Run, force: bool = False) -> None:
     """Go on with a run that has ended, from its newest whole checkpoint. Returns once its supervisor is there.
 
+    `force`: whatever differs from what the checkpoint was made of, and from the start where no checkpoint is whole.
     Raises TuiftuneError where it is still active or has finished, RunFailed where the supervisor does not come up.
     """
     recorded, state = folder.recorded_state(run), folder.state_of(run)
@@ -74,13 +75,13 @@ def resume(run: Run) -> None:
         hint = "" if state.active else ". Start another: tuiftune run PROFILE"
         raise TuiftuneError(f"{run.id} cannot be resumed: it is {state.name}{hint}")
     try:
-        _begin_again(run, recorded, state)
+        _begin_again(run, recorded, state, force)
     except OSError as error:
         raise TuiftuneError(f"{run.id} cannot be resumed: {run.path}: {error.strerror}") from error
     _start_supervisor(run)
 
 
-def _begin_again(run: Run, recorded: State, state: State) -> None:
+def _begin_again(run: Run, recorded: State, state: State, force: bool) -> None:
     """Write down that a run starts once more; its lock decides between two who resume at once."""
     lock = Lock(run.supervisor_lock)
     if not lock.take():
@@ -91,10 +92,8 @@ def _begin_again(run: Run, recorded: State, state: State) -> None:
         _refuse_pending(run, state)
         run.exit_file.unlink(missing_ok=True)
         run.control_file.unlink(missing_ok=True)
-        write_history(run.healing_file, read_history(run.healing_file).begun_anew())
+        write_history(run.healing_file, read_history(run.healing_file).begun_anew(force))
         folder.write_state(run, State("starting", time.time(), state.started, attempt=state.attempt + 1))
-    except OSError as error:
-        raise TuiftuneError(f"{run.path}: the run cannot be resumed: {error.strerror}") from error
     finally:
         lock.release()
 
@@ -145,14 +144,14 @@ def ask(run: Run, kind: str, timeout_s: float | None = None) -> str:
     raise TuiftuneError(f"{run.id}: asked to {kind}, and no answer within {limit:.0f} s. {_late(run, kind)}")
 
 
-def go_on(run: Run) -> str | None:
+def go_on(run: Run, force: bool = False) -> str | None:
     """Let a run that is paused go on: the answer; or start one that has ended again, as `resume` does: None.
 
     Raises what `ask` and `resume` raise.
     """
     if folder.state_of(run).name in ("paused", "pausing"):
         return ask(run, "resume", ANSWER_S)
-    resume(run)
+    resume(run, force)
     return None
 
 

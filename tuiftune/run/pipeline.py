@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuiftune import units
-from tuiftune.errors import RunStopped, StageError, TuiftuneError
+from tuiftune.errors import ResumeRefused, RunStopped, StageError, TuiftuneError
 from tuiftune.paths import cache_folder
 from tuiftune.plugins import Registry
 from tuiftune.profile import Pipeline, PlannedStage
 from tuiftune.run.cache import StageCache, cached_stage
+from tuiftune.run.checkpoints import step_of
 from tuiftune.run.content import content_key
 from tuiftune.run.data import load_documents
 from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run
+from tuiftune.run.proof import as_json, compare, proof_of, read_proof
 from tuiftune.run.stream import TokenStream, load_head
 from tuiftune.stage import Context, DatasetLoader, Evaluator, Recorder, Signals, Stage, Trainer
 
@@ -38,6 +40,12 @@ class PipelineRun:
     recorder: Recorder
     signals: Signals = field(default_factory=Signals)
     resume_from: Path | None = None
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    """The effective profile, before anything was changed to save memory."""
+    forced: bool = False
+    """A person has said to go on from the checkpoint whatever differs."""
+    proof: Mapping[str, Any] = field(default_factory=dict)
+    """See Context.proof."""
     most_tokens: int | None = None
     """See Context.most_tokens."""
     current: PlannedStage | None = None
@@ -50,7 +58,7 @@ class PipelineRun:
     def run(self) -> None:
         """All stages. What a stage raises is passed on after it is written down."""
         dataset = self.prepare_data()
-        self._same_data(dataset)
+        self._prove(dataset)
         trainer = next(planned for planned in self.pipeline.stages if planned.kind == "train")
         outputs: dict[str, Any] = {}
         try:
@@ -99,20 +107,34 @@ class PipelineRun:
             "validation": head["validation"],
         }
 
-    def _same_data(self, dataset: Mapping[str, Any]) -> None:
-        """Write down what data training begins with; a resumed run must go on with the same.
+    def _prove(self, dataset: Mapping[str, Any]) -> None:
+        """Note what training begins with, for its checkpoints; say how a resumed run compares with the one it resumes.
 
-        Raises StageError where it is another: the place in it would mean nothing, and text that was trained on
-        could be held out now.
+        Raises ResumeRefused where it would be another: the place in other data would mean nothing, and text that was
+        trained on could be held out now.
         """
-        data_file = Run(self.run_dir).data_file
+        data, data_file = content_key(dataset), Run(self.run_dir).data_file
+        now = proof_of(self.profile, data)
+        self.proof = as_json(now)
         if self.resume_from is None:
-            write_json(data_file, {"rows": content_key(dataset)})
-        elif other_data(data_file, dataset):
-            raise StageError(
-                "the data is no longer what this run began with, so it cannot go on where it was. Put the data back "
-                "as it was, or start another run"
+            write_json(data_file, {"rows": data})
+            return
+        step, name = step_of(self.resume_from), self.resume_from.name
+        then, step_then = read_proof(self.resume_from) or (replace(now, data=_began_with(data_file) or data), step)
+        verdict = compare(then, now, step, step_then)
+        if verdict.refused and not self.forced:
+            self.current = None  # it is no stage's
+            raise ResumeRefused(
+                f"{'; '.join(verdict.refused)}. Put it back as it was, start another run, or go on all the same: "
+                f"tuiftune resume {self.run_dir.name} --force"
             )
+        self.recorder.event(
+            "proved",
+            {"step": step, "agree": verdict.agree, "noted": verdict.noted, "forced": verdict.refused},
+        )
+        self.recorder.log(f"{name}: {verdict.sentence}")
+        for difference in [*verdict.refused, *verdict.noted]:
+            self.recorder.log(f"{name}: {difference}{' (as forced)' if difference in verdict.refused else ''}")
 
     def evaluate(self, dataset: Mapping[str, Any], outputs: dict[str, Any]) -> dict[str, dict[str, float]]:
         """Every evaluate stage on the model in `outputs["train"]`; its figures by stage name."""
@@ -153,6 +175,7 @@ class PipelineRun:
             disk_reserve_bytes=units.parse_size(options.disk_reserve, least=0),
             checkpoint_space_bytes=None if space is None else units.parse_size(space, least=0),
             most_tokens=self.most_tokens,
+            proof=self.proof,
         )
 
     def _through_cache(
@@ -236,8 +259,12 @@ class PipelineRun:
 
 def other_data(data_file: Path, dataset: Mapping[str, Any]) -> bool:
     """Whether `dataset` is known to be another than the one written down in a run's data.json."""
+    began_with = _began_with(data_file)
+    return began_with is not None and began_with != content_key(dataset)
+
+
+def _began_with(data_file: Path) -> str | None:
     try:
-        began_with = json.loads(data_file.read_text(encoding="utf-8"))["rows"]
+        return str(json.loads(data_file.read_text(encoding="utf-8"))["rows"])
     except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: nobody knows
-        return False
-    return bool(began_with != content_key(dataset))
+        return None

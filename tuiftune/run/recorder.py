@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import sqlite3
@@ -12,7 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tuiftune.errors import StoreError
 from tuiftune.run.metrics_db import MetricsWriter
+from tuiftune.run.record_mending import copy_store, mend
 from tuiftune.text import one_line
 
 log = logging.getLogger("tuiftune")
@@ -22,6 +25,7 @@ Write = Callable[[MetricsWriter], None]
 BUFFERED = 200_000
 """Facts kept in memory while the disk takes none (some 100 MB); beyond that the oldest are let go, and said."""
 RETRY_S = 1.0
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 AT_ONCE = "stage_started"
 """This event is in the file when `event` returns: a stage that ends the process with its first act can be named."""
 
@@ -34,10 +38,13 @@ class StoreRecorder:
     """
 
     def __init__(self, path: Path, on_event: Callable[[str, dict[str, Any], float], None] | None = None) -> None:
-        self._writer = MetricsWriter(path)
+        self._path = path
+        self._writer = self._open()
         self._on_event = on_event
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._told = False
+        self._damaged = False
+        """The file, not the facts: found by whoever came upon it, mended by the thread."""
         self._thread = threading.Thread(target=self._write_all, name="recorder", daemon=True)
         self._thread.start()
 
@@ -73,6 +80,24 @@ class StoreRecorder:
         kept = dict(values)
         self._queue.put(lambda writer: writer.fact(kept))
 
+    def copy_history(self, place: Path) -> None:
+        """Write all that was recorded so far to a new file, for a checkpoint. One without it is whole all the same:
+        what hinders it is said.
+
+        By a connection of its own, in the thread that asks: a store is read while it is written.
+        """
+        self.flush()
+        try:
+            copy_store(self._path, place)
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                self.log(f"the checkpoint has no copy of the record: {error}")
+                return
+            self._damaged = True  # the writer, which has all it needs in memory, would not notice
+            self.flush()
+        except OSError as error:
+            self.log(f"the checkpoint has no copy of the record: {error}")
+
     def rewind(self, step: int) -> None:
         """Forget what was recorded after `step`; it is done again."""
         self._queue.put(lambda writer: writer.rewind(step))
@@ -85,6 +110,26 @@ class StoreRecorder:
         self._queue.put(None)
         self._thread.join(timeout_s)
 
+    def _open(self) -> MetricsWriter:
+        """A damaged file is set aside, and the copy in the newest checkpoint taken in its place."""
+        mended = mend(self._path, self._path.with_name("checkpoints"))
+        writer = MetricsWriter(self._path)
+        if mended:
+            self.log(mended)
+            writer.event("message", {"stage": None, "text": mended}, time.time())
+        return writer
+
+    def _reopen(self) -> None:
+        """The file was damaged while it was written: by whatever it was, not by a full disk."""
+        with contextlib.suppress(sqlite3.Error):
+            self._writer.close()
+        try:
+            self._writer = self._open()
+        except (sqlite3.Error, OSError, StoreError) as error:
+            self.log(f"{self._path.name} is damaged and cannot be mended for now: {error}")
+        else:
+            self._damaged = False
+
     def _write_all(self) -> None:
         waiting: list[Write] = []
         ending = False
@@ -92,6 +137,8 @@ class StoreRecorder:
             fresh = self._drain(RETRY_S if waiting else None)
             ending = None in fresh
             waiting += [write for write in fresh if write is not None]
+            if self._damaged:
+                self._reopen()
             waiting = self._commit(waiting)
         if waiting:
             self.log(f"{len(waiting)} metrics could not be stored")
@@ -115,6 +162,11 @@ class StoreRecorder:
                     write(self._writer)
         except sqlite3.OperationalError as error:  # a full disk, a locked file: it may pass
             return self._kept(waiting, error)
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                return self._commit_each(waiting)
+            self._damaged = True
+            return waiting
         except Exception:  # one of them is not fit to be stored, and must not take the others with it
             return self._commit_each(waiting)
         self._told = False
@@ -132,7 +184,7 @@ class StoreRecorder:
                 self.log(f"something that was recorded cannot be stored: {type(error).__name__}: {error}")
         return []
 
-    def _kept(self, waiting: list[Write], error: sqlite3.Error) -> list[Write]:
+    def _kept(self, waiting: list[Write], error: Exception) -> list[Write]:
         """What is tried again later; the oldest are let go where it has grown too long."""
         if not self._told:
             self.log(f"metrics are not stored for now: {error}. They are kept in memory and tried again")
@@ -140,6 +192,11 @@ class StoreRecorder:
         if len(waiting) > BUFFERED:
             self.log(f"{len(waiting) - BUFFERED} metrics were let go: nothing could be stored for long")
         return waiting[-BUFFERED:]
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Of the file; errors of the module itself have no code."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED
 
 
 def _storable(value: Any) -> Any:

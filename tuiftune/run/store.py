@@ -47,7 +47,7 @@ def connect_to_write(path: Path, schema: str) -> tuple[sqlite3.Connection, Path 
     except sqlite3.OperationalError:
         raise  # a full disk, a folder that cannot be written: the file itself may be good
     except sqlite3.DatabaseError:
-        aside = _set_aside(path)
+        aside = set_aside(path)
         return _make(path, schema), aside
 
 
@@ -70,6 +70,24 @@ def _make(path: Path, schema: str) -> sqlite3.Connection:
     return database
 
 
+def is_sound(path: Path) -> bool:
+    """Whether a file that is there can be read and goes on to be written. Raises StoreError as `connect_to_write`;
+    where that cannot be found out (it is locked, the disk is full) it counts as sound."""
+    if path.stat().st_size == 0:
+        return False
+    database = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+    try:
+        if _format(database, path) == 0:
+            return False
+        return bool(database.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+    except sqlite3.OperationalError:
+        return True
+    except sqlite3.DatabaseError:
+        return False
+    finally:
+        database.close()
+
+
 def _format(database: sqlite3.Connection, path: Path) -> int:
     """The format a file was written in; 0 where there is none yet. Raises StoreError for one not to be touched."""
     found: int = database.execute("PRAGMA user_version").fetchone()[0]
@@ -84,7 +102,7 @@ def _format(database: sqlite3.Connection, path: Path) -> int:
     return found
 
 
-def _set_aside(path: Path) -> Path:
+def set_aside(path: Path) -> Path:
     """Rename a damaged file, with its log, so that a person can look at it; returns its new name."""
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     for suffix in ("", "-wal", "-shm"):

@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tuiftune.errors import RunStopped, StageError, TuiftuneError
+from tuiftune.errors import ResumeRefused, RunStopped, StageError, TuiftuneError
 from tuiftune.hookspecs import Event, RunInfo
 from tuiftune.plugins import Registry, load_registry
 from tuiftune.profile import Pipeline, build
@@ -100,22 +100,26 @@ def _prepare(run: Run, recorder: StoreRecorder, signals: Signals, hooks: EventHo
         recorder.log(f"not loaded: {problem}")
     with run.profile_file.open("rb") as file:
         profile = tomllib.load(file)
-    history = read_history(run.healing_file)
+    history, in_force = read_history(run.healing_file), dict(profile)
     if history.changes:
-        profile["train"] = {**profile.get("train", {}), **history.changes}
+        in_force["train"] = {**profile.get("train", {}), **history.changes}
         recorder.log(f"to save memory: {history.changes}")
-    pipeline = build(profile, registry)
+    pipeline = build(in_force, registry)
     pipeline_run = PipelineRun(workspace, run.path, pipeline, registry, recorder, signals)
-    pipeline_run.most_tokens = history.batch_tokens
+    pipeline_run.most_tokens, pipeline_run.forced = history.batch_tokens, history.forced
+    pipeline_run.profile = profile
     hooks.start(registry, pipeline_run)
-    pipeline_run.resume_from = _go_on(run, recorder)
+    pipeline_run.resume_from = _go_on(run, recorder, history.forced)
     recorder.fact({"pipeline": _described(pipeline)})
     recorder.event("run_started", {"profile": run.origin().get("profile"), "seed": pipeline.seed})
     return pipeline_run
 
 
-def _go_on(run: Run, recorder: StoreRecorder) -> Path | None:
-    """The newest whole checkpoint of an earlier attempt; what was recorded after it is done again."""
+def _go_on(run: Run, recorder: StoreRecorder, forced: bool) -> Path | None:
+    """The newest whole checkpoint of an earlier attempt; what was recorded after it is done again.
+
+    Raises ResumeRefused where there were some and none is whole: to start over is a person's to say.
+    """
     from tuiftune.run.checkpoints import newest_sealed, step_of
 
     reader = MetricsReader(run.metrics_file)
@@ -124,6 +128,12 @@ def _go_on(run: Run, recorder: StoreRecorder) -> Path | None:
     checkpoint, passed_over = newest_sealed(run.checkpoints)
     for reason in passed_over:
         recorder.log(f"passed over: {reason}")
+        recorder.event("message", {"stage": None, "text": f"passed over: {reason}"})
+    if checkpoint is None and passed_over and not forced:
+        raise ResumeRefused(
+            f"no checkpoint is whole: {'; '.join(passed_over)}. "
+            f"To start over at step 1: tuiftune resume {run.id} --force"
+        )
     if checkpoint is None and not recorded:
         return None
     step = step_of(checkpoint) if checkpoint else 0
