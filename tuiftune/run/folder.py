@@ -21,6 +21,8 @@ from tuiftune.run.process import Identity, boot_id, is_locked
 ACTIVE = ("queued", "starting", "running", "pausing", "paused", "stopping", "healing")
 """There is a process that sees to it. A run whose memory was given back (`pause --release`) is `released`: nothing of
 it runs, and `resume` goes on."""
+WAITING = ("queued", "pausing", "paused", "healing")
+"""Active, and does not train; `State.reason` says what it waits for."""
 ENDS = ("finished", "stopped", "released", "failed", "interrupted")
 RESUMABLE = ("stopped", "released", "failed", "interrupted")
 

@@ -13,8 +13,9 @@ from typing import TextIO
 from tuiftune import units
 from tuiftune.errors import StoreError
 from tuiftune.run import launch
-from tuiftune.run.folder import Run, State, state_of
+from tuiftune.run.folder import RESUMABLE, Run, State, state_of
 from tuiftune.run.metrics_db import MetricsReader
+from tuiftune.run.news import SupervisorNews, worker_news
 from tuiftune.run.progress import Pipeline, StageView
 from tuiftune.run.store import EventRow
 from tuiftune.run.summary import RunSummary, summarize
@@ -35,17 +36,26 @@ class Moment:
     loss: float | None
     perplexity: float | None
     tokens_per_s: float | None
-    events: list[EventRow]
+    news: list[str]
+    """A line for each thing that has happened since the last look and is worth one."""
 
     @property
     def text(self) -> str:
+        """What it is doing, and before it the state where that is none of those one expects."""
+        name = self.state.name
+        return "  ".join(filter(None, (None if name in ("starting", "running") else name, self.doing)))
+
+    @property
+    def doing(self) -> str:
         """`causal_lm  120/600 steps  loss 1.93  eval perplexity 5.12  8,123 tokens/s  0:40 left`."""
         stage = self.stage
-        parts = [stage.name if stage else "starting"]
-        if stage and stage.done is not None:
+        if stage is None:
+            return "starting" if self.state.name in ("starting", "running") else ""
+        parts = [stage.name]
+        if stage.done is not None:
             total = f"/{stage.total:,}" if stage.total else ""
             parts.append(f"{stage.done:,}{total} {stage.unit}".strip())
-        if stage is None or stage.kind != "train":
+        if stage.kind != "train":
             return "  ".join(parts)
         if self.loss is not None:
             parts.append(f"loss {units.figure(self.loss)}")
@@ -53,7 +63,7 @@ class Moment:
             parts.append(f"eval perplexity {units.figure(self.perplexity)}")
         if self.tokens_per_s is not None:
             parts.append(f"{units.count(self.tokens_per_s)} tokens/s")
-        if stage and stage.eta_s is not None:
+        if stage.eta_s is not None:
             parts.append(f"{units.clock(stage.eta_s)} left")
         return "  ".join(parts)
 
@@ -65,6 +75,7 @@ class Follower:
         """`after_event`: the newest event that is no news any more."""
         self._run = run
         self._reader = MetricsReader(run.metrics_file)
+        self._supervisor = SupervisorNews(run)
         self._event = after_event
         self._first = True
         self._pipeline = Pipeline()
@@ -79,6 +90,7 @@ class Follower:
         self._pipeline.progress(self._reader.progress())
         if self._first and events:
             self._first, events = False, _of_this_attempt(events)
+        told = [line for event in events if (line := worker_news(event))]
         loss = self._reader.last("train/loss")
         perplexity = self._reader.last("eval/perplexity")
         speed = self._reader.last("train/tokens_per_s")
@@ -88,11 +100,12 @@ class Follower:
             loss.value if loss else None,
             perplexity.value if perplexity else None,
             speed.value if speed else None,
-            events,
+            [*told, *self._supervisor.look(state)],
         )
 
     def close(self) -> None:
         self._reader.close()
+        self._supervisor.close()
 
 
 def _of_this_attempt(events: list[EventRow]) -> list[EventRow]:
@@ -132,7 +145,7 @@ def follow(run: Run, out: TextIO | None = None, after_event: int = 0) -> State:
                     moment = None
                 state = moment.state if moment else state_of(run)
                 if moment:
-                    show(list(_told(moment.events)), moment)
+                    show(moment.news, moment)
                 if not state.active:
                     return state
                 time.sleep(TICK_S)
@@ -189,25 +202,6 @@ def _bar(out: TextIO) -> Iterator[Show]:
         yield show
 
 
-def _told(events: list[EventRow]) -> Iterator[str]:
-    """The events worth a line."""
-    for event in events:
-        data = event.data
-        if event.kind == "stage_started":
-            yield f"{data['kind']}: {data['name']}"
-        elif event.kind == "stage_finished" and not data.get("error"):
-            cached = ", from the cache" if data.get("cached") else ""
-            yield f"{data['kind']}: {data['name']} done in {units.duration(data['seconds'])}{cached}"
-        elif event.kind == "message":
-            yield one_line(f"{data['stage']}: {data['text']}")
-        elif event.kind == "checkpoint":
-            yield f"checkpoint at step {data['step']}"
-        elif event.kind == "resumed":
-            yield f"going on from step {data['step']}"
-        elif event.kind == "plugin_error":
-            yield one_line(str(data["error"]))
-
-
 def ending(run: Run, state: State) -> str:
     """What there is to say of a run that has ended: figures, model, what next."""
     summary = summarize(run)
@@ -222,12 +216,10 @@ def ending(run: Run, state: State) -> str:
             "",
             f'Generate from it:  tuiftune generate {run.id} "Once upon a time"',
         ]
-    elif state.name in ("stopped", "interrupted", "failed"):
-        lines += ["", f"Its log:  tuiftune logs {run.id}"]
+    elif state.name in RESUMABLE:
+        lines += ["", f"Why:      tuiftune why {run.id}"]
         if run.has_checkpoint or state.name != "failed":
             lines += [f"Go on:    tuiftune resume {run.id}"]
-        else:
-            lines += [f"Mend it:  tuiftune run {summary.profile} --set KEY=VALUE, or in the profile; then another run"]
     return "\n".join(lines)
 
 
@@ -290,7 +282,9 @@ def standing(run: Run) -> str:
         moment = follower.look()
     finally:
         follower.close()
-    return "\n".join([f"{run.id} {moment.state.name}: {moment.text}", *_figures(summarize(run))])
+    head = f"{run.id} {moment.state.name}" + (f": {moment.doing}" if moment.doing else "")
+    reason = [f"  {plain(moment.state.reason)}"] if moment.state.reason else []
+    return "\n".join([head, *reason, *_figures(summarize(run))])
 
 
 def log_lines(run: Run, keep_following: bool) -> Iterator[str]:

@@ -80,6 +80,7 @@ def resume(run: Run) -> None:
             raise TuiftuneError(f"{run.id} cannot be resumed: somebody else has just done so")
         _refuse_pending(run, state)
         run.exit_file.unlink(missing_ok=True)
+        run.card_file.unlink(missing_ok=True)
         run.control_file.unlink(missing_ok=True)
         write_history(run.healing_file, read_history(run.healing_file).begun_anew())
         folder.write_state(run, State("starting", time.time(), state.started, attempt=state.attempt + 1))
