@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from tuiftune.run.checkpoints import newest_sealed, step_of
 from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run, State, log_tail
 from tuiftune.run.metrics_db import MetricsReader
+from tuiftune.run.store import EventRow
 from tuiftune.run.summary import json_number
 from tuiftune.run.supervisor_log import log
 from tuiftune.run.telemetry_db import TelemetryReader
@@ -177,8 +178,8 @@ def make_card(run: Run, state: State) -> Card:
     )
 
 
-def healings(reader: TelemetryReader, after_id: int = 0) -> list[Healed]:
-    """What was healed, oldest first. Raises StoreError."""
+def healings(events: Iterable[EventRow]) -> list[Healed]:
+    """What was healed, of the events of telemetry.db."""
     return [
         Healed(
             event.time,
@@ -187,7 +188,7 @@ def healings(reader: TelemetryReader, after_id: int = 0) -> list[Healed]:
             int(event.data.get("step") or 0),
             dict(event.data.get("changes") or {}),
         )
-        for event in reader.events(after_id)
+        for event in events
         if event.kind == "healed"
     ]
 
@@ -240,7 +241,7 @@ def _machine(run: Run) -> _Machine:
             name: {key: _shown(value) for key, value in fields.items() if value not in (None, "")}
             for name, fields in devices.items()
         }
-        return _Machine(when, known, healings(reader))
+        return _Machine(when, known, healings(reader.events()))
     finally:
         reader.close()
 

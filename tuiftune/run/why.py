@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -79,7 +79,7 @@ def facts(card: Card, now: float) -> Iterator[tuple[str, str]]:
     yield "checkpoint", _checkpoint(card)
     for reason in card.passed_over:
         yield "", f"passed over: {reason}"
-    yield from _healed(card.healed)
+    yield from healed_facts(card.healed)
     yield from _machine(card)
     if card.environment:
         yield "environment", ", ".join(f"{name} {value}" for name, value in card.environment.items())
@@ -113,7 +113,7 @@ def _checkpoint(card: Card) -> str:
     return f"step {card.checkpoint:,}, whole by the names and sizes of its files"
 
 
-def _healed(healed: list[Healed]) -> Iterator[tuple[str, str]]:
+def healed_facts(healed: Sequence[Healed]) -> Iterator[tuple[str, str]]:
     label = "healed"
     if len(healed) > HEALED_SHOWN:
         yield label, f"{len(healed)} times, the newest:"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tuiftune.errors import StoreError
+from tuiftune.run.card import Card, Healed, card_of, healings
 from tuiftune.run.folder import Run, State, state_of
 from tuiftune.run.metrics_db import CurveFollower, MetricRow, MetricsReader, SampleRow
 from tuiftune.run.progress import Pipeline
@@ -276,7 +277,11 @@ class RunReader:
         self._record = Record(run, points)
         self._telemetry = TelemetryReader(run.telemetry_file)
         self._devices = Devices()
+        self._healed: list[Healed] = []
+        self._last_told = 0
+        """The newest of the supervisor's events that was read."""
         self._summary: tuple[State, RunSummary] | None = None
+        self._card: tuple[State, int | None, Card] | None = None
         self._shown: tuple[Any, ...] | None = None
 
     def close(self) -> None:
@@ -297,7 +302,7 @@ class RunReader:
             except StoreError as error:
                 problems.append(one_line(str(error)))
         now = time.time()
-        shown = (state, problems, int(now) if state.active else 0, self._model())
+        shown = (state, problems, int(now) if state.active else 0, self._model(), self._carded(state))
         if not changed and shown == self._shown:
             return None
         self._shown = shown
@@ -312,6 +317,11 @@ class RunReader:
         if not self._telemetry.changed():
             return False
         self._devices.update(self._telemetry)
+        newest = self._telemetry.last_event()
+        if newest is not None and newest.id != self._last_told:
+            after = self._last_told if newest.id > self._last_told else 0  # a damaged file is begun anew
+            self._healed += healings(self._telemetry.events(after))
+            self._last_told = newest.id
         return True
 
     def _model(self) -> Path | None:
@@ -324,6 +334,15 @@ class RunReader:
         if self._summary is None or self._summary[0] != state:
             self._summary = (state, summarize(self.run))
         return self._summary[1]
+
+    def _carded(self, state: State) -> Card | None:
+        """Of an ended run, read once, and again when its supervisor has left one."""
+        if state.active or state.name == "finished":
+            return None
+        version = _version(self.run.card_file)
+        if self._card is None or self._card[:2] != (state, version):
+            self._card = (state, version, card_of(self.run, state))
+        return self._card[2]
 
     def _view(self, state: State, now: float, problem: str | None) -> RunView:
         record = self._record
@@ -338,6 +357,8 @@ class RunReader:
             problem=problem,
             facts=record.facts,
             stages=record.pipeline.seen(state, now),
+            healed=tuple(self._healed),
+            card=self._carded(state),
             curves={name: follower.curve for name, follower in record.curves.items()},
             smoothed=dict(record.smoothed),
             baseline=record.baseline,
@@ -355,6 +376,13 @@ class RunReader:
 def _file_id(path: Path) -> int | None:
     try:
         return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _version(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
     except FileNotFoundError:
         return None
 

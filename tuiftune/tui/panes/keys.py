@@ -12,6 +12,9 @@ from textual.screen import Screen
 from tuiftune.tui.palette import keyed_actions
 from tuiftune.tui.panes.rows import Row, Rows, Span, joined
 
+GAP, TIGHT = "  ", " "
+"""Between two keys; the second where not all of them fit with the first."""
+
 
 class KeysPane(Rows):
     """What Textual's Footer shows, as one row: that one is made anew at every change of the keys, and the whole
@@ -48,12 +51,13 @@ class KeysPane(Rows):
         parts: list[list[Span]] = []
         self._places.clear()
         column = 0
+        gap = GAP if sum(cell_len(f"{key} {what}{GAP}") for what, key, _, _ in actions) <= width else TIGHT
         for description, key, node, action in actions:
             parts.append([(key, "accent"), (f" {description}", "")])
             last = column + cell_len(f"{key} {description}")
             self._places.append((column, last, action, node))
-            column = last + 2
-        return [joined(parts, width, gap="  ")][:height]
+            column = last + len(gap)
+        return [joined(parts, width, gap)][:height]
 
     async def on_click(self, event: events.Click) -> None:
         """Keys can be clicked too."""
