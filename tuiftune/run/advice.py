@@ -23,6 +23,7 @@ class Advice:
     """What a person does next."""
 
     text: str
+    """What to do is its first sentence, which fits a row of 76 cells."""
     look: str = ""
     """A command that tells more; {profile} and {id} are filled in."""
     halve: str = ""
@@ -33,57 +34,56 @@ class Advice:
 
 ADVICE: Final[Mapping[str, Advice]] = {
     failure.OOM: Advice(
-        "What saves memory by itself was tried. Start another run with shorter rows or a smaller model, or end what "
-        "else uses the memory and resume this one.",
+        "Start another run with shorter rows or a smaller model. What saves memory by itself was tried. Where another "
+        "program uses the memory: end that, and resume this one.",
         look="tuiftune plan {profile}",
         halve="tokenize.max_length",
         anew=True,
     ),
     failure.HOST_OOM: Advice(
-        "End what else uses the machine's memory, or give its container more; then resume it.", look="free -h"
+        "End what else uses the machine's memory, then resume it. Or give its container more.", look="free -h"
     ),
     failure.DISK_FULL: Advice(
-        "Make room on the disk, then resume it. run.keep_checkpoints and run.checkpoint_space say how much of it a "
-        "run may take.",
+        "Make room on the disk, then resume it. How much a run may take: run.keep_checkpoints, run.checkpoint_space.",
         look="df -h .",
     ),
     failure.GPU_LOST: Advice(
-        "See whether the driver still lists the GPU: one that is lost comes back with a restart of the machine. Then "
-        "resume the run.",
+        "See whether the driver lists the GPU, then resume it. One that is lost comes back with a restart of the "
+        "machine.",
         look="nvidia-smi",
     ),
     failure.NAN: Advice(
-        "Its checkpoints are from before that, but going on from one comes to the same steps again. Start another run "
-        "with a lower learning rate, or look at what it was trained on.",
+        "Start another run with a lower learning rate. The checkpoints of this one are from before that, but going on "
+        "from them comes to the same steps again; what it was trained on there may be worth a look.",
         halve="train.learning_rate",
         anew=True,
     ),
     failure.DATA: Advice(
-        "Mend the data or the option that it names, look at what would be trained on, then resume it or start another.",
+        "Mend the data or the option that it names, then resume it. Where that changes the profile, start another run.",
         look="tuiftune data {profile}",
         anew=True,
     ),
     failure.STAGE: Advice(
-        "Mend what it names; then resume it, or start another run where that changes the profile.", anew=True
+        "Mend what it names, then resume it. Where that changes the profile, start another run.", anew=True
     ),
     failure.SETUP: Advice(
-        "Mend what it names and check the profile; then start another run: this one keeps the profile it began with.",
+        "Mend what it names, then start another run. This one keeps the profile it began with.",
         look="tuiftune check {profile}",
         anew=True,
     ),
     failure.CRASHED: Advice(
-        "This is a bug: of a plugin where the place above is in one, else of tuiftune. Its log has the whole "
-        "traceback; resume tries it again."
+        "This is a bug; resume tries it again. It is a plugin's where the place is in one, else tuiftune's. Its "
+        "log has the whole traceback."
     ),
     KILLED: Advice(
-        "Somebody ended it, or native code crashed: the kernel's log tells which where it was the kernel. Then resume "
-        "it.",
+        "Find out who or what ended it, then resume it. Where it was the kernel, or native code, the kernel's log "
+        "tells.",
         look="dmesg | tail",
     ),
-    "stopped": Advice("Nothing is wrong with it: resume goes on where it stopped."),
-    "released": Advice("Nothing is wrong with it: resume goes on when it may have its memory again."),
-    "interrupted": Advice("Its worker and its supervisor were killed from outside. Resume it."),
-    REBOOT: Advice("The machine was restarted, or lost its power. Resume it."),
+    "stopped": Advice("Resume goes on where it stopped. Nothing is wrong with it."),
+    "released": Advice("Resume goes on where it paused. Nothing is wrong with it."),
+    "interrupted": Advice("Resume it. Its worker and its supervisor were killed from outside."),
+    REBOOT: Advice("Resume it. The machine was restarted, or lost its power."),
 }
 """By a word of tuiftune.run.failure or one of those above; else by the state."""
 

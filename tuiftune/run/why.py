@@ -102,15 +102,16 @@ def _step(card: Card) -> str:
     text = f"{card.step:,} of {card.total_steps:,}" if card.total_steps else f"{card.step:,}"
     if card.last_good_step is None:
         return text
-    newest = "" if card.last_good_step >= card.step else f" at step {card.last_good_step:,}"
-    made_up = " (made up)" if card.made_up else ""
-    return f"{text}; the last loss that is a number: {units.figure(card.last_good_loss)}{newest}{made_up}"
+    loss = f"{units.figure(card.last_good_loss)}{' (made up)' if card.made_up else ''}"
+    if card.last_good_step >= card.step:
+        return f"{text}, loss {loss}"
+    return f"{text}; no number since step {card.last_good_step:,}, where the loss was {loss}"
 
 
 def _checkpoint(card: Card) -> str:
     if card.checkpoint is None:
         return "none"
-    return f"step {card.checkpoint:,}, whole by the names and sizes of its files"
+    return f"step {card.checkpoint:,} (whole, by the sizes of its files)"
 
 
 def healed_facts(healed: Sequence[Healed]) -> Iterator[tuple[str, str]]:

@@ -47,9 +47,8 @@ class FactsPane(Rows):
 def _facts(view: RunView) -> Iterator[tuple[str, str]]:
     known = view.facts
     if view.healed:
-        times = f"{len(view.healed)} times, " if len(view.healed) > 1 else ""
-        last = view.healed[-1]
-        yield "healed", f"{times}{strftime('%H:%M', localtime(last.time))} at step {last.step:,}: w"
+        times = f"{len(view.healed)} times, last " if len(view.healed) > 1 else ""
+        yield "healed", f"{times}at {strftime('%H:%M', localtime(view.healed[-1].time))}"
     if view.best is not None:
         yield "best", f"{figure(view.best.value)} at step {view.best.step:,}"
     bits = view.last("eval/bits_per_byte")

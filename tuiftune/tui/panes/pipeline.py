@@ -191,8 +191,8 @@ def _what_next(view: RunView, width: int) -> list[Row]:
         ]
     if view.state.name == "finished":
         return [[("this trainer leaves no model", "muted")]]
-    if view.state.name == "failed" and not view.run.has_checkpoint:
-        words = "nothing was trained yet: mend what it says, then start another run (r tries this one again)"
+    if view.state.name == "failed" and not view.run.has_checkpoint and not (view.summary and view.summary.step):
+        words = "nothing was trained yet: mend what it says; r tries it again, w says more"
         return [[(fit(words, width), "muted")]]
     from_where = "its last checkpoint" if view.run.has_checkpoint else "its beginning"
     why: Row = [("   w", "accent"), (" says why it ended, and what to do", "muted")]

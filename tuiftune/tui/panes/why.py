@@ -9,13 +9,16 @@ from tuiftune.run.card import Card
 from tuiftune.run.folder import WAITING
 from tuiftune.run.why import FOR, LABEL, facts, healed_facts
 from tuiftune.tui.messages import RunView
-from tuiftune.tui.panes.rows import Row, wrap
+from tuiftune.tui.panes.header import REASON_ROWS
+from tuiftune.tui.panes.rows import Row, Span, fit, joined, wrap
 from tuiftune.tui.panes.scrolled import Scrolled
 
 BESIDE = 11
 """Cells of the labels where it stands beside other panes."""
 FEW = ("place", "exception", "step", "checkpoint", "healed", "machine")
-ADVICE_ROWS = 4
+ADVICE_ROWS = 3
+PARAGRAPHS_FROM = 7
+"""With fewer rows a row of facts and a row of what to do."""
 BAD = ("exception", "not read")
 
 
@@ -48,13 +51,18 @@ class WhyPane(Scrolled):
         view = self._view
         if view is None or view.card is None:
             return self.all_rows(width)[:height]
-        advice = _paragraph(view.card.advice, width, "strong")[: max(1, min(ADVICE_ROWS, height // 2))]
-        known = dict(facts(view.card, view.now))
-        rows = [row for label in FEW if label in known for row in _fact(label, known[label], width, BESIDE)[:2]]
-        room = height - len(advice)
-        if room > len(FEW):
-            advice = [[], *advice]
-        return [*rows[:room], *advice][:height]
+        known: dict[str, str] = {}
+        for label, fact in facts(view.card, view.now):
+            known.setdefault(label, fact)
+        few = [(label, known[label]) for label in FEW if label in known]
+        if height < PARAGRAPHS_FROM:
+            parts: list[list[Span]] = [[(f"{label} ", "muted"), (text, "")] for label, text in few]
+            return [joined(parts, width), [(fit(_first_sentence(view.card.advice), width), "strong")]][-height:]
+        rows: list[Row] = [
+            [(label.ljust(BESIDE), "muted"), (fit(text, width - BESIDE), _tone(label))] for label, text in few
+        ]
+        rows = rows[: height - ADVICE_ROWS - 1]
+        return [*rows, [], *_cut(view.card.advice, width, height - len(rows) - 1)]
 
     def all_rows(self, width: int) -> Sequence[Row]:
         view = self._view
@@ -70,10 +78,11 @@ def something_to_tell(view: RunView) -> bool:
 
 
 def _whole(card: Card, now: float, width: int) -> Iterator[Row]:
-    yield from _paragraph(card.sentence, width, "bad" if card.state == "failed" else "warn")
-    yield []
+    if len(wrap(card.sentence, width)) > REASON_ROWS:  # the header has it cut, else it has it all
+        yield from _paragraph(card.sentence, width, "bad" if card.state == "failed" else "warn")
+        yield []
     for label, fact in facts(card, now):
-        yield from _fact(label, fact, width, LABEL)
+        yield from _fact(label, fact, width)
     if card.advice:
         yield []
         yield from _paragraph(card.advice, width, "strong")
@@ -88,18 +97,33 @@ def _whole(card: Card, now: float, width: int) -> Iterator[Row]:
 
 def _of_one_that_goes_on(view: RunView, width: int) -> Iterator[Row]:
     if view.state.reason:
-        yield from _fact(view.state.name, view.state.reason, width, LABEL)
+        yield from _fact(view.state.name, view.state.reason, width)
     for label, fact in healed_facts(view.healed):
-        yield from _fact(label, fact, width, LABEL)
+        yield from _fact(label, fact, width)
     if not something_to_tell(view):
         yield [("nothing: it goes on as it should", "muted")]
 
 
-def _fact(label: str, text: str, width: int, column: int) -> list[Row]:
-    lines = wrap(text, width - column)
-    tone = "bad" if label in BAD else ""
+def _first_sentence(text: str) -> str:
+    return f"{text.partition('. ')[0].rstrip('.')}."
+
+
+def _cut(text: str, width: int, height: int) -> list[Row]:
+    lines = wrap(text, width)
+    if len(lines) > height:
+        lines = [*lines[: height - 1], fit(f"{lines[height - 1]} …", width)]
+    return [[(line, "strong")] for line in lines]
+
+
+def _tone(label: str) -> str:
+    return "bad" if label in BAD else ""
+
+
+def _fact(label: str, text: str, width: int) -> list[Row]:
+    lines = wrap(text, width - LABEL)
     return [
-        [((label if number == 0 else "").ljust(column), "muted"), (line, tone)] for number, line in enumerate(lines)
+        [((label if number == 0 else "").ljust(LABEL), "muted"), (line, _tone(label))]
+        for number, line in enumerate(lines)
     ]
 
 
