@@ -113,10 +113,11 @@ def another(run: Run, profile: str, halve: str) -> str:
     value = _value(effective, halve)
     if isinstance(value, int | float) and not isinstance(value, bool):
         overrides[halve] = f"{value / 2:.3g}" if isinstance(value, float) else str(max(1, value // 2))
+        more = []
     else:
-        overrides["KEY"] = "VALUE"
+        more = ["--set", "KEY=VALUE"]
     sets = [part for key, text in overrides.items() for part in ("--set", f"{key}={text}")]
-    return shlex.join(["tuiftune", "run", profile, *without_secrets(sets)])
+    return shlex.join(["tuiftune", "run", profile, *without_secrets(sets), *more])
 
 
 def _overrides(effective: dict[str, Any], origin: Any) -> Iterator[tuple[str, str]]:

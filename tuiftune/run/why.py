@@ -105,7 +105,7 @@ def _step(card: Card) -> str:
     loss = f"{units.figure(card.last_good_loss)}{' (made up)' if card.made_up else ''}"
     if card.last_good_step >= card.step:
         return f"{text}, loss {loss}"
-    return f"{text}; no number since step {card.last_good_step:,}, where the loss was {loss}"
+    return f"{text}; loss finite until step {card.last_good_step:,} ({loss})"
 
 
 def _checkpoint(card: Card) -> str:

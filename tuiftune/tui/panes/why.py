@@ -96,7 +96,7 @@ def _whole(card: Card, now: float, width: int) -> Iterator[Row]:
 
 
 def _of_one_that_goes_on(view: RunView, width: int) -> Iterator[Row]:
-    if view.state.reason:
+    if view.state.reason and view.state.name != "healing":  # that is the newest of what follows
         yield from _fact(view.state.name, view.state.reason, width)
     for label, fact in healed_facts(view.healed):
         yield from _fact(label, fact, width)
