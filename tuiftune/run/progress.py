@@ -132,7 +132,7 @@ class Pipeline:
         for index in sorted(self.views):
             view = self.views[index]
             if view.status == "running" and goes_on:
-                eta_s = None if state.name in WAITING else self._eta(view, now)
+                eta_s = self._eta(view, now) if state.name == "running" else None
                 view = dataclasses.replace(view, eta_s=eta_s)
             elif view.status == "running" or (view.status == "failed" and state.name in NO_FAILURE):
                 view = dataclasses.replace(view, status=ended)
