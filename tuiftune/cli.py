@@ -89,7 +89,7 @@ def run(profile: str, overrides: tuple[str, ...], name: str | None, detach: bool
     from tuiftune.run import launch
 
     workspace = find_workspace()
-    resolved = catalog.resolve_profile(workspace, profile, overrides)
+    resolved = launch.with_warnings(catalog.resolve_profile(workspace, profile, overrides))
     for note in resolved.notes:
         output.word(note)
     started = launch.start(workspace, resolved, name=name, command=sys.argv)
@@ -255,12 +255,14 @@ def _print_answer(run_id: str, answer: str, json_wanted: bool, output: Any) -> N
 def resume(run_reference: str, detach: bool, json_wanted: bool) -> None:
     """Go on with RUN: after a pause, or from its newest whole checkpoint where it has stopped or failed."""
     from tuiftune import output
-    from tuiftune.run import launch
+    from tuiftune.run import launch, logout
     from tuiftune.run.folder import find_run
     from tuiftune.run.follow import last_event
 
     found = find_run(find_workspace(), run_reference)
     before = last_event(found)
+    if warning := logout.look().warning:
+        output.word(warning)
     answer = launch.go_on(found)
     if answer is not None:
         _print_answer(found.id, answer, json_wanted, output)

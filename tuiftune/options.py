@@ -58,6 +58,9 @@ class RunOptions(Options):
     keep_checkpoints: int = Field(
         2, ge=1, description="newest checkpoints kept; older ones are removed once a newer one is sealed"
     )
+    keep_best: bool = Field(
+        True, description="also write a checkpoint after each evaluation with a lower loss than ever, and keep the best"
+    )
     devices: str | None = Field(
         None,
         description="GPUs the run may use, as CUDA_VISIBLE_DEVICES takes them: '0', '0,1' or UUIDs; "

@@ -93,6 +93,8 @@ class Context:
     """A sealed checkpoint to go on from, or None."""
     keep_checkpoints: int = 2
     """How many of the newest checkpoints a trainer keeps."""
+    keep_best: bool = False
+    """Whether a trainer writes a checkpoint of each new best evaluation, and keeps that of the best."""
     disk_reserve_bytes: int = 0
     """Room that a checkpoint must leave on the disk."""
     checkpoint_space_bytes: int | None = None

@@ -87,11 +87,14 @@ def started(workspace: Path) -> Iterator[Callable[..., Run]]:
     """`tuiftune run PROFILE --set ... --detach`; what is left of the runs at the end is killed."""
     runs: list[Run] = []
 
-    def start(profile: str, *settings: str, before: tuple[str, ...] = ()) -> Run:
+    def start(
+        profile: str, *settings: str, before: tuple[str, ...] = (), says: Callable[[str], bool] = lambda _: True
+    ) -> Run:
         sets = [part for setting in settings for part in ("--set", setting)]
         command = [*before, sys.executable, "-P", "-m", "tuiftune.cli", "run", profile, *sets, "--detach"]
         done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
+        assert says(done.stderr), done.stderr
         runs.append(Run(workspace / "runs" / done.stdout.strip()))
         return runs[-1]
 

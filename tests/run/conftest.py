@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,12 @@ def _wait_until(condition: Callable[[], Any], what: str = "") -> Any:
             return found
         time.sleep(0.02)
     raise AssertionError(f"not within {DEADLINE_S:.0f} s: {what}")
+
+
+@pytest.fixture(autouse=True)
+def no_resource_tracker() -> None:
+    """Tests of several training processes leave multiprocessing's tracker as a child; here it is looked who is one."""
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
 
 
 @pytest.fixture

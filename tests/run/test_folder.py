@@ -144,9 +144,7 @@ def test_an_active_run_that_nobody_holds_is_interrupted(workspace: Path, name: s
     state = state_of(run)
     assert state.name == "interrupted"
     assert state.attempt == 3
-    assert state.reason == (
-        f"its processes are gone (killed, or the machine went down); go on with: tuiftune resume {run.id}"
-    )
+    assert state.reason == (f"its processes are gone (killed); go on with: tuiftune resume {run.id}")
     assert not folder.is_orphaned(run), "nobody to adopt"
 
 

@@ -17,7 +17,7 @@ import pytest
 from tuiftune import __version__
 from tuiftune.catalog import ResolvedProfile, resolve_profile
 from tuiftune.errors import Problem, ProfileError, RunFailed, TuiftuneError
-from tuiftune.run import folder, launch, process, requests
+from tuiftune.run import folder, launch, logout, process, requests
 from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run, state_of, write_state
 from tuiftune.run.metrics_db import MetricsReader
@@ -93,6 +93,7 @@ def test_a_started_run_is_supervised_when_start_returns(
         "versions": {"tuiftune": __version__, "python": sys.version.split()[0]},
         "platform": f"{os.uname().sysname} {os.uname().release} {os.uname().machine}",
         "command": ["tuiftune", "run", "quickstart"],
+        "logout": logout.look().to_json(),
     }
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)  # no zombie here

@@ -270,6 +270,13 @@ def test_early_stopping_has_the_best_weights_though_no_checkpoint_was_due(new_ru
     assert_same_weights(ctx.run_dir / "model", ctx.checkpoints / "step-000006")
 
 
+def test_the_best_evaluation_has_its_checkpoint_kept_though_none_was_due(new_run):
+    ctx = new_run(evaluators=[Scripted([9.0, 4.0, 3.0, 5.0, 5.0])], keep_checkpoints=1, keep_best=True)
+    train(ctx, eval_every=3, save_every=1000, max_steps=12)
+    assert ctx.outputs["step"] == 12
+    assert [folder.name for folder in step_folders(ctx.checkpoints)] == ["step-000006", "step-000012"]
+
+
 def test_a_run_that_stopped_early_does_not_train_on_when_resumed(new_run):
     losses = [9.0, 4.0, 3.0, 5.0, 5.0]
     ctx = new_run(evaluators=[Scripted(list(losses))])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tuiftune import __version__
 from tuiftune.errors import ProfileError, RunFailed, TuiftuneError
-from tuiftune.run import folder, process, requests
+from tuiftune.run import folder, logout, process, requests
 from tuiftune.run.folder import Run, State
 from tuiftune.run.healing import read_history, write_history
 from tuiftune.run.process import Lock, is_locked
@@ -56,6 +56,7 @@ def start(workspace: Path, resolved: ResolvedProfile, *, name: str | None, comma
         "versions": {"tuiftune": __version__, "python": sys.version.split()[0]},
         "platform": f"{system.sysname} {system.release} {system.machine}",
         "command": without_secrets(command),
+        "logout": logout.look().to_json(),
         "created": time.time(),
     }
     run = folder.create(workspace, resolved.name, resolved.effective, origin)
@@ -84,6 +85,8 @@ def resume(run: Run) -> None:
         run.control_file.unlink(missing_ok=True)
         write_history(run.healing_file, read_history(run.healing_file).begun_anew())
         folder.write_state(run, State("starting", time.time(), state.started, attempt=state.attempt + 1))
+    except OSError as error:
+        raise TuiftuneError(f"{run.path}: the run cannot be resumed: {error.strerror}") from error
     finally:
         lock.release()
     _start_supervisor(run)
@@ -96,7 +99,7 @@ def ensure_supervised(run: Run) -> bool:
     """
     if not folder.is_orphaned(run):
         return False
-    process.start_detached(supervisor_command(run), run.supervisor_log, run.path.parent.parent)
+    _detach(run)
     return True
 
 
@@ -169,9 +172,23 @@ def _masked(argument: str) -> str:
     return argument
 
 
+def with_warnings(resolved: ResolvedProfile) -> ResolvedProfile:
+    """The profile, its notes and what a person should know before a run of it is started here."""
+    warning = logout.look().warning
+    return replace(resolved, notes=[*resolved.notes, warning]) if warning else resolved
+
+
+def _detach(run: Run) -> None:
+    """Start its supervisor so that it outlives this process, the terminal and, where there is a way, the logout."""
+    command = supervisor_command(run)
+    if logout.look().wants_scope:
+        command = logout.in_scope(command, f"tuiftune-{run.id}-{time.monotonic_ns()}")
+    process.start_detached(command, run.supervisor_log, run.path.parent.parent)
+
+
 def _start_supervisor(run: Run) -> None:
     try:
-        process.start_detached(supervisor_command(run), run.supervisor_log, run.path.parent.parent)
+        _detach(run)
     except TuiftuneError as error:
         _give_up(run, str(error))
     deadline = time.monotonic() + START_S

@@ -14,6 +14,7 @@ from tuiftune.run.supervisor_log import Record, log
 
 ASKED, HEAT = "asked", "heat"
 """Why a run is held: causes of tuiftune.run.control.Control.holds."""
+PAUSED = "paused as asked"
 
 
 class Orders:
@@ -54,7 +55,7 @@ class Orders:
             self.hold(ASKED, None)
             self.answer(request, "done")
         elif request.kind == "pause":
-            self.hold(ASKED, "paused as asked")
+            self.hold(ASKED, PAUSED)
         elif request.kind == "checkpoint":
             self._wishes[request.id] = self._control.checkpoints + 1
             self._tell(replace(self._control, checkpoints=self._control.checkpoints + 1))
@@ -68,8 +69,9 @@ class Orders:
             return "the run is stopping"
         if request.kind != "resume" or ASKED in self._control.holds:
             return None
-        if state.name == "paused":
-            return f"the run waits by itself: {state.reason}"
+        if state.name in ("paused", "pausing"):
+            # Asked for a moment ago from elsewhere too: then it is just about to go on.
+            return None if state.reason == PAUSED else f"the run waits by itself: {state.reason}"
         return f"the run is {state.name}, not paused"
 
     # ---- to the worker

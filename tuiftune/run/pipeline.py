@@ -159,6 +159,7 @@ class PipelineRun:
             streaming=self.pipeline.streaming,
             signals=self.signals,
             keep_checkpoints=options.keep_checkpoints,
+            keep_best=options.keep_best,
             disk_reserve_bytes=units.parse_size(options.disk_reserve, least=0),
             checkpoint_space_bytes=None if space is None else units.parse_size(space, least=0),
             most_tokens=self.most_tokens,

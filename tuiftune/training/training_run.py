@@ -193,7 +193,8 @@ class TrainingRun:
         if figures is None or "eval/loss" not in figures:
             return
         loss = figures["eval/loss"]
-        if self.options.early_stopping and self.evaluations.would_be_best(loss) and not self.save():
+        wanted = self.options.early_stopping or self.ctx.keep_best
+        if wanted and self.step > 0 and self.evaluations.would_be_best(loss) and not self.save():
             loss = math.nan  # a best whose weights cannot be kept is none
         self.evaluations.add(self.step, loss)
 

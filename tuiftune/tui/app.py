@@ -208,7 +208,8 @@ class TuiftuneApp(App[None]):
     @work(thread=True, exit_on_error=False)
     def _resolve(self, name: str, overrides: Sequence[str] = ()) -> None:
         try:
-            self.post_message(ProfileResolved(resolve_profile(self._workspace, name, overrides), overrides))
+            resolved = launch.with_warnings(resolve_profile(self._workspace, name, overrides))
+            self.post_message(ProfileResolved(resolved, overrides))
         except TuiftuneError as error:
             self.post_message(ActionFailed(f"{name} cannot be started", str(error).splitlines()))
 
