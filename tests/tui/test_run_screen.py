@@ -131,9 +131,7 @@ async def test_a_failed_run_shows_its_card_and_all_of_it_on_the_whole_screen(mak
         )
         assert "samples  after" not in text
         await pilot.press("w")
-        await shown(
-            pilot, "ended by      a loss that is no number (nan)", "healed        ", "gpu0 NVIDIA GeForce RTX"
-        )
+        await shown(pilot, "ended by      a loss that is no number (nan)", "healed        ", "gpu0 NVIDIA GeForce RTX")
         await pilot.press("end")
         text = await shown(pilot, "12:00:09 the last words", f"tuiftune resume {recorded.run.id}")
         assert "smoothed" not in text

@@ -10,6 +10,7 @@ import json
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tuiftune.errors import TuiftuneError
@@ -142,9 +143,11 @@ def make_card(run: Run, state: State) -> Card:
     origin = run.origin()
     cause = part(lambda: cause_of(run, state), Cause(state.kind or state.name, ""))
     steps = part(lambda: _steps(run), _Steps())
-    saved, passed_over = part(lambda: newest_sealed(run.checkpoints, by_content=False), (None, []))
+    none_saved: tuple[Path | None, list[str]] = (None, [])
+    saved, passed_over = part(lambda: newest_sealed(run.checkpoints, by_content=False), none_saved)
     machine = part(lambda: _machine(run), _Machine())
-    log_name, tail = part(lambda: _log(run), ("", []))
+    no_log: tuple[str, list[str]] = ("", [])
+    log_name, tail = part(lambda: _log(run), no_log)
     ended = state.ended or max(filter(None, (state.since, machine.time, steps.time)))
     return Card(
         id=run.id,

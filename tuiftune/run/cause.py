@@ -11,8 +11,7 @@ from tuiftune.errors import TuiftuneError
 from tuiftune.run import failure, requests
 from tuiftune.run.advice import KILLED, REBOOT
 from tuiftune.run.ending import signal_text
-from tuiftune.run.folder import Run, State, exit_record, log_tail, recorded_state
-from tuiftune.run.process import boot_id
+from tuiftune.run.folder import Run, State, exit_record, log_tail, of_another_boot, recorded_state
 
 BEGIN = "Traceback (most recent call last):"
 FRAME = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)$')
@@ -116,7 +115,6 @@ def _asked_to_end(run: Run) -> bool:
 def _restarted_since(run: Run) -> bool:
     """Whether the machine was, since the run had a supervisor."""
     try:
-        supervisor = recorded_state(run).supervisor
+        return of_another_boot(recorded_state(run))
     except TuiftuneError:
         return False
-    return supervisor is not None and supervisor.boot_id != boot_id()
