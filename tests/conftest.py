@@ -82,16 +82,19 @@ def interpreter() -> str:
 class Terminal:
     """A program in a pseudo-terminal, and the screen a person would see."""
 
-    def __init__(self, arguments: list[str], cwd: Path, columns: int = 80, rows: int = 24) -> None:
+    def __init__(
+        self, arguments: Sequence[str], cwd: Path, columns: int = 80, rows: int = 24, **environment: str
+    ) -> None:
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = bytearray()
         self.pid, self._master = pty.fork()
         if self.pid == 0:
             os.chdir(cwd)
-            os.environ |= {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "COLUMNS": str(columns), "LINES": str(rows)}
-            os.execv(arguments[0], arguments)  # noqa: S606
-        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            # All of it: where this process has loaded readline, its C environment has COLUMNS and LINES too.
+            everything = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment}
+            os.execve(arguments[0], arguments, everything)  # noqa: S606
         self._lock = threading.Lock()
         self._hung_up = False
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -116,6 +119,12 @@ class Terminal:
         """What stands on the screen."""
         with self._lock:
             return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """As a window that is dragged: the program is told with SIGWINCH."""
+        with self._lock:
+            self.screen.resize(rows, columns)
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
@@ -155,8 +164,8 @@ def open_terminal() -> Iterator[Callable[..., Terminal]]:
     """Open programs in pseudo-terminals; those still there at the end are killed."""
     opened: list[Terminal] = []
 
-    def start(arguments: list[str], cwd: Path, columns: int = 80, rows: int = 24) -> Terminal:
-        opened.append(Terminal(arguments, cwd, columns, rows))
+    def start(arguments: Sequence[str], cwd: Path, columns: int = 80, rows: int = 24, **environment: str) -> Terminal:
+        opened.append(Terminal(arguments, cwd, columns, rows, **environment))
         return opened[-1]
 
     yield start

@@ -171,49 +171,12 @@ def test_a_failed_run_is_exit_status_1_with_its_sentence(cli: Cli, workspace: Pa
     assert done.returncode == 1
     assert "failed after" in done.stderr
     assert "train stage 'demo'" in done.stderr
-    assert "tuiftune logs" in done.stderr
+    assert "tuiftune why" in done.stderr
     crashed = cli("run", "quick", "--set", "train.crash_at=5")
     assert crashed.returncode == 1
     assert "RuntimeError" in crashed.stderr
     assert "Traceback" not in crashed.stderr
     assert "Traceback (most recent call last)" in cli("logs", "latest").stdout
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (b"", "empty"),
-        (b"  \n\n \n", "only blank lines"),
-        (b"\x00\x01\x02\xff\xfe\x00" * 50, "binary data"),
-    ],
-    ids=["empty", "blank", "binary"],
-)
-def test_bad_data_is_one_sentence_and_a_failed_run(
-    cli: Cli, workspace: Path, content: bytes | None, sentence: str
-) -> None:
-    path = workspace / "bad.txt"
-    if content is not None:
-        path.write_bytes(content)
-    done = cli("run", "quick", "--set", "dataset.path=bad.txt")
-    assert done.returncode == 1
-    assert "bad.txt" in done.stderr
-    assert sentence in done.stderr
-    assert summary(cli, json.loads(cli("runs", "--json").stdout)[0]["id"])["reason"] in done.stderr
-
-
-def test_a_missing_file_is_said_before_a_run_is_made(cli: Cli, workspace: Path) -> None:
-    done = cli("run", "quick", "--set", "dataset.path=bad.txt")
-    assert done.returncode == 2
-    looked = workspace / "bad.txt"
-    assert done.stderr == (
-        f"--set: dataset.path: bad.txt: no such file (looked for {looked}). Set it: --set dataset.path=FILE\n"
-    )
-    assert cli("runs", "--json").stdout.strip() == "[]"
-    checked = cli("check", "gpt2-text")
-    assert checked.returncode == 0
-    assert "gpt2-text: ok" in checked.stdout
-    assert "before it runs: " in checked.stderr
-    assert "dataset.path: data/input.txt: no such file" in checked.stderr
 
 
 def test_check_without_a_name_finds_what_cannot_be_read_at_all(cli: Cli, workspace: Path) -> None:
@@ -244,17 +207,6 @@ def test_a_series_that_is_not_there_is_said_with_those_that_are(cli: Cli) -> Non
     assert done.returncode == 2
     assert "train/los: no such series in this run. It has: " in done.stderr
     assert "train/loss" in done.stderr
-
-
-def test_a_csv_without_the_column_names_those_it_has(cli: Cli, workspace: Path) -> None:
-    (workspace / "rows.csv").write_text("review,label\nfine,1\nbad,0\n")
-    done = cli(
-        "run", "quick", "--set", "dataset.stage=table", "--set", "dataset.path=rows.csv", "--set", "dataset.text=text"
-    )
-    assert done.returncode == 1
-    assert "'text'" in done.stderr
-    assert "review" in done.stderr
-    assert "label" in done.stderr
 
 
 def test_three_mistakes_are_reported_together_with_their_lines(cli: Cli, workspace: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tuiftune.errors import PluginError, Problem, TuiftuneError
-from tuiftune.run.process import python
+from tuiftune.run.process import python, signal_text
 
 TIMEOUT_S = 30.0
 """A plugin that is still importing after this long is named and given up on."""
@@ -152,19 +152,15 @@ def _describe(arguments: list[str], timeout_s: float) -> dict[str, Any]:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise PluginError(
-            f"{_child(error.stderr)} had not come back after {timeout_s:.0f} s. "
-            "Take the plugin out of plugins/, or load only what you need with TUIFTUNE_PLUGINS=a,b"
-        ) from error
+        raise PluginError(f"{_child(error.stderr)} had not come back after {timeout_s:.0f} s. {WITHOUT_IT}") from error
     if done.returncode != 0:
         said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-        raise PluginError(
-            f"{_child(done.stderr)} ended with status {done.returncode}: {said[-1] if said else 'it printed nothing'}"
-        )
+        raise PluginError(_ended(done.returncode, done.stderr, said))
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
+WITHOUT_IT = "Take the plugin out of plugins/, or load only what you need with TUIFTUNE_PLUGINS=a,b"
 LOADING = "tuiftune: loading "
 """The child says so on stderr before each plugin, so that one that hangs can be named."""
 LOADED = "tuiftune: plugins loaded"
@@ -176,6 +172,14 @@ def _last_loading(stderr: bytes | None) -> str | None:
     lines = (stderr or b"").decode("utf-8", "replace").splitlines()
     told = [line for line in lines if line.startswith((LOADING, LOADED))]
     return told[-1].removeprefix(LOADING) if told and told[-1] != LOADED else None
+
+
+def _ended(status: int, stderr: bytes, said: list[str]) -> str:
+    """A sentence on a child that was ended by what it loaded."""
+    how = f"was ended by {signal_text(-status)}" if status < 0 else f"ended with status {status}"
+    if _last_loading(stderr):
+        return f"{_child(stderr)} {how}. {WITHOUT_IT}"
+    return f"{_child(stderr)} {how}: {said[-1] if said else 'it printed nothing'}"
 
 
 def _child(stderr: bytes | None) -> str:

@@ -15,12 +15,14 @@ from tuiftune import __version__
 from tuiftune.errors import ProfileError, RunFailed, TuiftuneError
 from tuiftune.paths import find_workspace
 from tuiftune.sampling import Sampling
+from tuiftune.text import print_in_any_encoding
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def main() -> None:
     """Entry point: a TuiftuneError is one sentence on stderr, anything else that is raised is a bug."""
+    print_in_any_encoding()
     try:
         commands(standalone_mode=True)
     except TuiftuneError as error:

@@ -57,7 +57,7 @@ def register_stages() -> Iterable[type[Stage]]:  # type: ignore[empty-body]
 
 @hookspec
 def stage_started(ctx: Context) -> None:
-    """A stage is about to run, in the worker process.
+    """A stage is about to run, in the worker process, which waits for the hook: 10 minutes at most.
 
     Example::
 
@@ -69,7 +69,7 @@ def stage_started(ctx: Context) -> None:
 
 @hookspec
 def stage_finished(ctx: Context, error: BaseException | None) -> None:
-    """A stage has ended; `error` is what it raised, or None.
+    """A stage has ended; `error` is what it raised, or None. The worker waits for the hook: 10 minutes at most.
 
     Example::
 

@@ -14,7 +14,7 @@ from tuiftune import units
 from tuiftune.catalog import Catalog, OptionInfo, ResolvedProfile
 from tuiftune.run.folder import WAITING
 from tuiftune.run.summary import RunSummary
-from tuiftune.text import one_line, plain
+from tuiftune.text import is_unicode, one_line, plain
 
 
 def fact(text: str) -> None:
@@ -28,7 +28,7 @@ def word(text: str) -> None:
 
 
 def as_json(data: Any) -> None:
-    click.echo(json.dumps(data, ensure_ascii=False, indent=1, default=str))
+    click.echo(json.dumps(data, ensure_ascii=not is_unicode(sys.stdout), indent=1, default=str))
 
 
 def width() -> int:
@@ -68,7 +68,7 @@ def _run_row(summary: RunSummary) -> tuple[str, ...]:
     steps = f"{summary.step:,}/{summary.total_steps:,}" if summary.total_steps else f"{summary.step:,}"
     return (
         summary.id,
-        summary.state,
+        f"{summary.state}, {summary.stalled}" if summary.stalled else summary.state,
         steps,
         perplexity_change(summary),
         units.count(summary.tokens_per_s),

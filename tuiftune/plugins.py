@@ -51,6 +51,9 @@ ONLY = "TUIFTUNE_PLUGINS"
 LIMIT_S = 60.0
 """A plugin that imports torch takes 10 s on a slow disk; who lists plugins for a person waits less."""
 
+HOOK_LIMIT_S = 600.0
+"""A hook of the stages holds up the run; what takes longer (an upload) belongs into a thread."""
+
 STAGE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 """A stage's name becomes part of a folder's."""
 
@@ -104,19 +107,29 @@ class Registry:
         """Call every plugin's watching hook, one by one, each with the arguments it takes.
 
         What one raises goes to `on_error(plugin, PluginError)`, and that hook of that plugin is not called
-        again in this process.
+        again in this process. One that has not come back after HOOK_LIMIT_S is ended (main thread only).
         """
         for impl in getattr(self._manager.hook, hook_name).get_hookimpls():
             if (impl.plugin_name, hook_name) in self._muted:
                 continue
             try:
-                impl.function(*(arguments[name] for name in impl.argnames))
-            except (Exception, SystemExit) as error:
+                with _time_limit(HOOK_LIMIT_S):
+                    impl.function(*(arguments[name] for name in impl.argnames))
+            except BaseException as error:  # sys.exit, a cancelled task: whatever it is, training goes on
                 self._muted.add((impl.plugin_name, hook_name))
-                problem = _problem(self._owners[impl.plugin_name], error, during=hook_name)
+                problem = _problem(self._owners[impl.plugin_name], error, during=hook_name, limit_s=HOOK_LIMIT_S)
                 located = PluginError(str(problem))
                 located.__cause__ = error
                 on_error(impl.plugin_name, located)
+
+    def place(self, plugin: str, error: BaseException) -> str | None:
+        """`plugins/chat.py:12`: the deepest line of a plugin's own code that led to an error; None where there is
+        none, and for the built-in ones."""
+        owner = self._owners.get(plugin)
+        if owner is None or owner.source == "built-in":
+            return None
+        file, line = _blame(owner, error)
+        return None if line is None else f"{file}:{line}"
 
 
 def load_registry(workspace: Path, limit_s: float | None = None, announced: bool = False) -> Registry:
@@ -284,7 +297,9 @@ def _load(registry: Registry, candidate: _Candidate, limit_s: float | None) -> N
         with _time_limit(limit_s):
             module, version = candidate.load()
             stages = _register(registry, candidate, module)
-    except (Exception, SystemExit, _TooSlow) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit, a cancelled task, _TooSlow: whatever it is, the others are loaded
         if candidate.name not in registry._owners and registry._manager.has_plugin(candidate.name):
             registry._manager.unregister(name=candidate.name)
         problem = _problem(candidate, error, limit_s=limit_s)
@@ -432,6 +447,8 @@ def _problem(
         what = f"{type(error).__name__}: {error.msg}"
     elif isinstance(error, SystemExit):
         what, hint = f"it called sys.exit({error.code!r})", "Raise tuiftune.StageError from a stage instead"
+    elif isinstance(error, _TooSlow) and during:
+        what, hint = f"it had not come back after {limit_s:.0f} s", "Do what takes long in a thread"
     elif isinstance(error, _TooSlow):
         what, hint = f"it was still loading after {limit_s:.0f} s", "Import what is slow inside run()"
     return Problem(f"{during}: {what}" if during else what, file, line, where, hint)

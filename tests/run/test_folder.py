@@ -129,12 +129,26 @@ def test_a_state_is_read_back_as_it_was_written(workspace: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"state": "running"}', '{"state": "x", "since": "y", "started": 1}'])
-def test_a_damaged_state_is_one_sentence(workspace: Path, text: str) -> None:
+def test_a_damaged_state_is_told_by_the_rest_of_the_folder(workspace: Path, text: str) -> None:
     run = create(workspace)
+    started = folder.recorded_state(run).started
     write_text(run.state_file, text)
+    state = state_of(run)
+    assert state.name == "interrupted"
+    assert f"tuiftune resume {run.id}" in (state.reason or "")
+    assert abs(state.started - started) < 2, "by its id"
+    lock = Lock(run.supervisor_lock)
+    assert lock.take()
+    state = state_of(run)
+    assert state.name == "running"
+    assert state.reason == "state.json is damaged; whether the run goes on is told by its locks"
+    lock.release()
+    write_json(run.exit_file, {"outcome": "stopped", "step": 7, "time": 9.0})
+    assert (state_of(run).name, state_of(run).reason) == ("stopped", "stopped at step 7")
+    assert folder.is_orphaned(run), "the next supervisor writes it down"
+    run.state_file.unlink()
     with pytest.raises(RunNotFound, match=r"state\.json: cannot be read"):
         folder.recorded_state(run)
-    assert len(folder.list_runs(workspace)) == 1
 
 
 @pytest.mark.parametrize("name", ["starting", "running", "stopping"])

@@ -274,6 +274,9 @@ def test_a_store_that_is_not_there_yet_is_empty_and_then_there(path: Path) -> No
     assert not reader.changed()
     path.touch()
     assert list(reader.rows()) == [], "0 bytes: the writer has just begun"
+    os.utime(path, (1000, 1000))
+    with pytest.raises(StoreError, match=r"metrics\.db: empty \(0 bytes\): what was recorded in it is lost"):
+        reader.series()
     writer = MetricsWriter(path)
     record(writer, {1: 1.0})
     assert reader.changed()

@@ -533,7 +533,7 @@ def test_a_supervisor_that_cannot_go_on_leaves_its_traceback_in_its_log(
     new_run: Callable[..., Run], wait_until: WaitUntil
 ) -> None:
     run = new_run()
-    run.state_file.write_text("{torn")
+    run.state_file.unlink()
     process.start_detached(launch.supervisor_command(run), run.supervisor_log, run.path)
     wait_until(lambda: "state.json: cannot be read" in run.supervisor_log.read_text())
     assert "Traceback" in run.supervisor_log.read_text()

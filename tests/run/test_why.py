@@ -93,6 +93,12 @@ def test_of_a_finished_run_why_says_that_nothing_went_wrong_and_what_it_was_heal
     assert "What next" not in said
 
 
+def test_a_run_that_stands_still_says_so(held: Callable[..., Run]) -> None:
+    run = held("running")
+    write_state(run, State("running", time.time() - 500, time.time() - 600))
+    assert look(run).sentence == "no progress for 500 s, which is unusual; starting"
+
+
 def healed(run: Run, sentence: str) -> None:
     record(run, "healed", {"kind": "oom", "sentence": sentence, "step": 12, "changes": {}})
 
@@ -138,6 +144,8 @@ def test_a_follower_hears_what_the_supervisor_does_each_thing_once(held: Callabl
     record(run, "state", {"state": "paused", "reason": "paused as asked"})
     assert news.look(running) == ["pausing at the end of its step: paused as asked", "paused as asked"]
     assert news.look(State("paused", 0, 0, reason="paused as asked")) == []
+    record(run, "alert", {"alert": "throttle", "text": "gpu0 is slowed down: heat"})
+    assert news.look(running) == ["gpu0 is slowed down: heat"]
     record(run, "state", {"state": "stopping", "reason": None})
     assert news.look(running) == ["stopping: it writes a checkpoint first, then it ends"]
     news.close()

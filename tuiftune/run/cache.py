@@ -215,8 +215,13 @@ def cached_stage(
     started = time.time()
     kept = ctx.recorder
     ctx.recorder = remembering = _Remembering(kept)
+    before = set(ctx.dir.glob("*.arrow"))
     try:
         dataset = _checked(produce(), planned)
+    except BaseException:
+        for path in set(ctx.dir.glob("*.arrow")) - before:  # half of the data is of use to nobody, and can be large
+            path.unlink(missing_ok=True)
+        raise
     finally:
         ctx.recorder = kept
     key = key or _stage_key(cache, planned, ctx, previous_key, also)  # a tokenizer that had to be fetched is here now

@@ -10,8 +10,8 @@ from typing import Final
 from tuiftune.errors import TuiftuneError
 from tuiftune.run import failure, requests
 from tuiftune.run.advice import KILLED, REBOOT
-from tuiftune.run.ending import signal_text
 from tuiftune.run.folder import Run, State, exit_record, log_tail, of_another_boot, recorded_state
+from tuiftune.run.process import signal_text
 
 BEGIN = "Traceback (most recent call last):"
 FRAME = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)$')

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tuiftune.run import failure
 from tuiftune.run.folder import Run, log_tail
+from tuiftune.run.last_words import where_it_was
+from tuiftune.run.process import signal_text
 from tuiftune.run.room import free_bytes
 from tuiftune.text import one_line
 
@@ -33,7 +35,8 @@ def without_a_word(run: Run, status: int | None, log_from: int, oom_kills_before
     `status`: as subprocess has it, None where nobody saw its end; `log_from`: where its lines begin in worker.log;
     `oom_kills_before`: `oom_kills()` when it was started.
     """
-    tail = [line for line in log_tail(run.worker_log, 20, after=log_from) if line.strip()]
+    tail = [line for line in log_tail(run.worker_log, 200, after=log_from) if line.strip()]
+    where = where_it_was(run, log_from)
     words = f". The last line of its log: {one_line(tail[-1], 300)}" if tail else ""
     if free_bytes(run.path) < NOTHING_LEFT:
         return Ending("failed", "the disk is full, and the worker could not even say so", failure.DISK_FULL)
@@ -45,10 +48,10 @@ def without_a_word(run: Run, status: int | None, log_from: int, oom_kills_before
         return Ending("failed", reason, failure.CRASHED, signal.SIGKILL)
     if status is not None and status < 0:
         kind = failure.kind_of_log(tail) or failure.CRASHED
-        return Ending("failed", f"the worker was ended by {signal_text(-status)}{words}", kind, -status)
+        return Ending("failed", f"the worker was ended by {signal_text(-status)}{where or words}", kind, -status)
     if status is None:
-        return Ending("failed", f"the worker ended without a word{words}", failure.CRASHED, signal.SIGKILL)
-    return Ending("failed", f"the worker ended without a word (exit status {status}){words}", failure.CRASHED)
+        return Ending("failed", f"the worker ended without a word{where}{words}", failure.CRASHED, signal.SIGKILL)
+    return Ending("failed", f"the worker ended without a word (exit status {status}){where}{words}", failure.CRASHED)
 
 
 def oom_kills() -> int:
@@ -58,11 +61,3 @@ def oom_kills() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-
-
-def signal_text(number: int) -> str:
-    """'signal 11 (SIGSEGV)'."""
-    try:
-        return f"signal {number} ({signal.Signals(number).name})"
-    except ValueError:
-        return f"signal {number}"

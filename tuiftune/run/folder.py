@@ -254,15 +254,11 @@ def list_runs(workspace: Path) -> list[Run]:
 
 
 def _started(run: Run) -> float:
-    """When a run was started, in seconds since the epoch; of a run with a damaged state, by its id."""
+    """When a run was started, in seconds since the epoch; 0 of one that was deleted meanwhile."""
     try:
         return recorded_state(run).started
     except RunNotFound:
-        stamp = re.search(r"\d{8}-\d{6}(?=-[a-z]{3}$)", run.id)
-        try:
-            return time.mktime(time.strptime(stamp.group(), "%Y%m%d-%H%M%S")) if stamp else 0.0
-        except ValueError:  # digits that are no date
-            return 0.0
+        return 0.0
 
 
 def find_run(workspace: Path, reference: str) -> Run:
@@ -293,11 +289,36 @@ def write_state(run: Run, state: State) -> None:
 
 
 def recorded_state(run: Run) -> State:
-    """What state.json says, true or not. Raises RunNotFound where it cannot be read."""
+    """What state.json says, true or not; of a damaged one what the rest of the folder tells.
+
+    Raises RunNotFound where it is not there or cannot be read.
+    """
     try:
-        return State.from_json(json.loads(run.state_file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunNotFound(f"{run.state_file}: cannot be read ({error})") from error
+        return State.from_json(json.loads(run.state_file.read_bytes()))
+    except OSError as error:
+        raise RunNotFound(f"{run.state_file}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return _without_record(run)
+
+
+def _without_record(run: Run) -> State:
+    """As a supervisor that was killed left it: whether it goes on or how it ended, `state_of` tells by the locks and
+    exit.json, and so does the next supervisor, which writes it down."""
+    try:
+        since = run.state_file.stat().st_mtime
+    except OSError as error:
+        raise RunNotFound(f"{run.state_file}: cannot be read ({error.strerror})") from error
+    reason = f"{run.state_file.name} is damaged; whether the run goes on is told by its locks"
+    return State("running", since=since, started=_stamped(run) or since, reason=reason)
+
+
+def _stamped(run: Run) -> float:
+    """When a run was started, in seconds since the epoch, by its id; 0 where that does not tell."""
+    stamp = re.search(r"\d{8}-\d{6}(?=-[a-z]{3}$)", run.id)
+    try:
+        return time.mktime(time.strptime(stamp.group(), "%Y%m%d-%H%M%S")) if stamp else 0.0
+    except ValueError:  # digits that are no date
+        return 0.0
 
 
 def exit_record(run: Run) -> dict[str, Any]:

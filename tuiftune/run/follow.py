@@ -17,6 +17,7 @@ from tuiftune.run.folder import RESUMABLE, Run, State, state_of
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.news import SupervisorNews, worker_news
 from tuiftune.run.progress import Pipeline, StageView
+from tuiftune.run.stalling import Stall, look_for_stall
 from tuiftune.run.store import EventRow
 from tuiftune.run.summary import RunSummary, summarize
 from tuiftune.text import one_line, plain
@@ -38,6 +39,7 @@ class Moment:
     tokens_per_s: float | None
     news: list[str]
     """A line for each thing that has happened since the last look and is worth one."""
+    stall: Stall | None = None
 
     @property
     def text(self) -> str:
@@ -91,16 +93,18 @@ class Follower:
         if self._first and events:
             self._first, events = False, _of_this_attempt(events)
         told = [line for event in events if (line := worker_news(event))]
+        now = time.time()
         loss = self._reader.last("train/loss")
         perplexity = self._reader.last("eval/perplexity")
         speed = self._reader.last("train/tokens_per_s")
         return Moment(
             state,
-            self._pipeline.running(state, time.time()),
+            self._pipeline.running(state, now),
             loss.value if loss else None,
             perplexity.value if perplexity else None,
             speed.value if speed else None,
             [*told, *self._supervisor.look(state)],
+            look_for_stall(self._reader, state, now),
         )
 
     def close(self) -> None:
@@ -133,6 +137,7 @@ def follow(run: Run, out: TextIO | None = None, after_event: int = 0) -> State:
     """Show a run until it has ended and return its last state; Ctrl+C is the caller's to catch."""
     out = out or sys.stderr
     follower = Follower(run, after_event)
+    stalled = False
     try:
         with _bar(out) if out.isatty() else _lines(out) as show:
             while True:
@@ -145,7 +150,11 @@ def follow(run: Run, out: TextIO | None = None, after_event: int = 0) -> State:
                     moment = None
                 state = moment.state if moment else state_of(run)
                 if moment:
-                    show(moment.news, moment)
+                    news = list(moment.news)
+                    if moment.stall and not stalled:
+                        news.append(f"{moment.stall.text}; to end it: tuiftune stop {run.id} (or with --now, at once)")
+                    stalled = moment.stall is not None
+                    show(news, moment)
                 if not state.active:
                     return state
                 time.sleep(TICK_S)
@@ -194,7 +203,7 @@ def _bar(out: TextIO) -> Iterator[Show]:
             stage = moment.stage
             bar.update(
                 task,
-                description=moment.text,
+                description=moment.text + (f"  {moment.stall.text}" if moment.stall else ""),
                 total=stage.total or None if stage else None,
                 completed=(stage.done or 0) if stage else 0,
             )
@@ -282,7 +291,8 @@ def standing(run: Run) -> str:
         moment = follower.look()
     finally:
         follower.close()
-    head = f"{run.id} {moment.state.name}" + (f": {moment.doing}" if moment.doing else "")
+    stalled = f", {moment.stall.text}" if moment.stall else ""
+    head = f"{run.id} {moment.state.name}{stalled}" + (f": {moment.doing}" if moment.doing else "")
     reason = [f"  {plain(moment.state.reason)}"] if moment.state.reason else []
     return "\n".join([head, *reason, *_figures(summarize(run))])
 

@@ -73,10 +73,19 @@ def resume(run: Run) -> None:
     if state.name not in folder.RESUMABLE:
         hint = "" if state.active else ". Start another: tuiftune run PROFILE"
         raise TuiftuneError(f"{run.id} cannot be resumed: it is {state.name}{hint}")
+    try:
+        _begin_again(run, recorded, state)
+    except OSError as error:
+        raise TuiftuneError(f"{run.id} cannot be resumed: {run.path}: {error.strerror}") from error
+    _start_supervisor(run)
+
+
+def _begin_again(run: Run, recorded: State, state: State) -> None:
+    """Write down that a run starts once more; its lock decides between two who resume at once."""
     lock = Lock(run.supervisor_lock)
     if not lock.take():
         raise TuiftuneError(f"{run.id} cannot be resumed: its supervisor is still there")
-    try:  # the lock decides between two who resume at once
+    try:
         if folder.recorded_state(run) != recorded:
             raise TuiftuneError(f"{run.id} cannot be resumed: somebody else has just done so")
         _refuse_pending(run, state)
@@ -89,7 +98,6 @@ def resume(run: Run) -> None:
         raise TuiftuneError(f"{run.path}: the run cannot be resumed: {error.strerror}") from error
     finally:
         lock.release()
-    _start_supervisor(run)
 
 
 def ensure_supervised(run: Run) -> bool:

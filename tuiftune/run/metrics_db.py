@@ -213,6 +213,13 @@ class MetricsReader(Reader):
         found = [last.step for last in map(self.last, self.series()) if last is not None]
         return max(found, default=0)
 
+    def newest(self, series: str, count: int) -> list[MetricRow]:
+        """The last `count` values of a series, oldest first."""
+        rows = self._rows(
+            "SELECT step,value,note,time FROM metric WHERE series=? ORDER BY step DESC LIMIT ?", (series, count)
+        )
+        return [MetricRow(series, step, _restored(value, note), when) for step, value, note, when in reversed(rows)]
+
     def at(self, series: str, step: int) -> float | None:
         """The value of a series at a step."""
         rows = self._rows("SELECT value,note FROM metric WHERE series=? AND step=?", (series, step))

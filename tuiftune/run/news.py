@@ -35,7 +35,7 @@ def worker_news(event: EventRow) -> str | None:
 
 
 class SupervisorNews:
-    """What the supervisor did since this was made: healed the run, held it, let it go on, stopped it."""
+    """What the supervisor said since this was made: it healed the run, held it, stopped it; a GPU is slowed down."""
 
     def __init__(self, run: Run) -> None:
         self._reader = TelemetryReader(run.telemetry_file)
@@ -68,6 +68,8 @@ class SupervisorNews:
         if event.kind == "healed":
             yield f"healed: {event.data.get('sentence')}; a new worker is started"
             self._state = ("healing", event.data.get("sentence"))
+        elif event.kind == "alert":
+            yield str(event.data.get("text"))
         elif event.kind == "state":
             yield from self._entered(str(event.data.get("state")), event.data.get("reason"))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuiftune import units
-from tuiftune.errors import StageError
+from tuiftune.errors import RunStopped, StageError, TuiftuneError
 from tuiftune.paths import cache_folder
 from tuiftune.plugins import Registry
 from tuiftune.profile import Pipeline, PlannedStage
@@ -25,18 +25,6 @@ from tuiftune.stage import Context, DatasetLoader, Evaluator, Recorder, Signals,
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
-
-
-class WithoutProgress:
-    """A recorder for an evaluator that runs in the middle of training: its own bar stays where it is."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self.metric, self.event, self.sample = recorder.metric, recorder.event, recorder.sample
-        self.fact, self.log = recorder.fact, recorder.log
-
-    def progress(self, stage: int, done: int, total: int | None, unit: str) -> None:
-        """Not shown: the training stage's bar is the one that moves."""
 
 
 @dataclass
@@ -54,6 +42,8 @@ class PipelineRun:
     """See Context.most_tokens."""
     current: PlannedStage | None = None
     """The stage that runs, for the sentence about what failed."""
+    place: str | None = None
+    """`plugins/chat.py:12`: the deepest line of a stranger's stage that led to an error which is no sentence."""
     documents: DatasetDict | None = None
     """The data as it last was while it had text: what was tokenized. None before, and where it never had any."""
 
@@ -204,7 +194,7 @@ class PipelineRun:
             for planned, stage in evaluators:
                 if stage.cadence != cadence:
                     continue
-                ctx = replace(self.context(planned, dataset), recorder=WithoutProgress(self.recorder))
+                ctx = self.context(planned, dataset)
                 figures: Mapping[str, float] = stage.evaluate(ctx, model, tokenizer, step)
                 ctx.metric(step, **figures)
                 found |= {name if "/" in name else f"eval/{name}": value for name, value in figures.items()}
@@ -214,8 +204,8 @@ class PipelineRun:
 
     def _timed(self, planned: PlannedStage, body: Callable[[], Any]) -> Any:
         """Run one stage between its two events and its two hooks."""
-        about = {"index": planned.index, "kind": planned.kind, "name": planned.name}
-        self.current, self._cached = planned, False
+        about = {"index": planned.index, "kind": planned.kind, "name": planned.name, "plugin": planned.plugin}
+        self.current, self.place, self._cached = planned, None, False
         ctx = self.context(planned, None)
         self.recorder.event("stage_started", about)
         self.registry.watch("stage_started", self.plugin_failed, ctx=ctx)
@@ -223,8 +213,14 @@ class PipelineRun:
         error: BaseException | None = None
         try:
             return body()
+        except SystemExit as left:  # it must not end the worker without a word
+            self.place = self.registry.place(planned.plugin, left)
+            error = StageError(f"it called sys.exit({left.code!r}). Raise tuiftune.StageError instead")
+            raise error from left
         except BaseException as raised:
             error = raised
+            if not isinstance(raised, TuiftuneError | RunStopped):
+                self.place = self.registry.place(planned.plugin, raised)
             raise
         finally:
             done = {"seconds": round(time.monotonic() - start, 3), "cached": self._cached}

@@ -255,6 +255,14 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+def signal_text(number: int) -> str:
+    """'signal 11 (SIGSEGV)'."""
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"
+
+
 def python(*arguments: str) -> list[str]:
     """This interpreter, with the current folder kept off `sys.path` (a `json.py` there must not win)."""
     return [sys.executable, "-P", *arguments]

@@ -22,6 +22,8 @@ Write = Callable[[MetricsWriter], None]
 BUFFERED = 200_000
 """Facts kept in memory while the disk takes none (some 100 MB); beyond that the oldest are let go, and said."""
 RETRY_S = 1.0
+AT_ONCE = "stage_started"
+"""This event is in the file when `event` returns: a stage that ends the process with its first act can be named."""
 
 
 class StoreRecorder:
@@ -50,8 +52,18 @@ class StoreRecorder:
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         now, kept = time.time(), {key: _storable(value) for key, value in data.items()}
         self._queue.put(lambda writer: writer.event(kind, kept, now))
+        if kind == AT_ONCE:
+            self.flush()
         if self._on_event is not None:
             self._on_event(kind, kept, now)
+
+    def flush(self, timeout_s: float = 1.0) -> None:
+        """Wait until what was recorded is written down; for a bounded time, since a disk may be full."""
+        deadline = time.monotonic() + timeout_s
+        for _ in range(2):  # the second mark is met in a later commit than the first, which is done by then
+            met = threading.Event()
+            self._queue.put(lambda _: met.set())  # noqa: B023 - waited for before the next
+            met.wait(max(0.0, deadline - time.monotonic()))
 
     def sample(self, step: int, prompt: str, text: str, model: str) -> None:
         now, prompt, text, model = time.time(), _storable(prompt), _storable(text), _storable(model)

@@ -24,6 +24,10 @@ APPLICATION_ID = 0x74756966
 """'tuif': a 0-byte or foreign file is not taken for a store."""
 
 
+NEW_S = 10.0
+"""A store has 0 bytes for a moment, when its writer begins."""
+
+
 @dataclass(frozen=True)
 class EventRow:
     id: int
@@ -125,6 +129,7 @@ class Reader:
                 self._db = self._open()
             return self._db.execute(query, tuple(arguments)).fetchall() if self._db else []
         except sqlite3.Error as error:
+            self.close()  # it may be mended or made anew by the next look, in the very same file
             raise StoreError(f"{self.path}: cannot be read: {error}") from error
 
     def _open(self) -> sqlite3.Connection | None:
@@ -133,6 +138,8 @@ class Reader:
         except FileNotFoundError:
             return None
         if found.st_size == 0:
+            if abs(time.time() - found.st_mtime) > NEW_S:
+                raise StoreError(f"{self.path}: empty (0 bytes): what was recorded in it is lost")
             return None
         try:
             database = self._connect("mode=ro")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from tuiftune.errors import StoreError, TuiftuneError
 from tuiftune.run.folder import Run, state_of
 from tuiftune.run.metrics_db import MetricsReader
+from tuiftune.run.stalling import look_for_stall
 from tuiftune.run.telemetry_db import TelemetryReader
 
 FIGURES = ("perplexity", "loss", "bits_per_byte")
@@ -43,6 +45,10 @@ class RunSummary:
     path: str
     made_up: bool
     """The figures are a demonstration's, not a model's."""
+    stalled_s: float | None = None
+    """Seconds since the last step, where that is far longer than usual."""
+    stalled: str | None = None
+    """The same in words: 'no step for 130 s'."""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has no NaN, a figure that is not finite becomes its name: "nan", "inf"."""
@@ -67,9 +73,10 @@ def summarize(run: Run) -> RunSummary:
     try:
         figures = _figures(metrics)
         peak = _peak_vram(telemetry)
+        stall = look_for_stall(metrics, state, time.time())
         problem = None
     except StoreError as error:
-        figures, peak, problem = _Figures(), None, str(error)
+        figures, peak, stall, problem = _Figures(), None, None, str(error)
     finally:
         metrics.close()
         telemetry.close()
@@ -90,6 +97,8 @@ def summarize(run: Run) -> RunSummary:
         peak_vram_bytes=peak,
         path=str(run.path),
         made_up=figures.made_up,
+        stalled_s=round(stall.seconds, 1) if stall else None,
+        stalled=stall.text if stall else None,
     )
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tuiftune.errors import StoreError, TuiftuneError
 from tuiftune.run import failure, process
@@ -32,6 +33,7 @@ from tuiftune.run.requests import Request
 from tuiftune.run.room import checkpoint_bytes, shortage
 from tuiftune.run.supervisor_log import Record, log, log_of_the_run
 from tuiftune.run.telemetry_source import TelemetrySource
+from tuiftune.run.throttling import Throttling
 from tuiftune.run.worker_start import MARK, RunTable, worker_command, worker_environment
 
 TICK_S = 0.25
@@ -81,6 +83,7 @@ class Supervisor:
         self._ballast = Ballast(run.path)
         self._heat = HeatGuard(self._table.max_temperature_c, self._table.devices)
         self._telemetry = telemetry(run.path, errors=None)
+        self._throttling = Throttling()
 
     def supervise(self) -> None:
         """Until the run has ended and its end is recorded."""
@@ -269,10 +272,16 @@ class Supervisor:
             self._record.write(lambda writer: writer.sample(sample.time, sample.devices))
             if self._heat.feed(sample.devices) != self._orders.why_held(HEAT):
                 self._orders.hold(HEAT, self._heat.hold)
+            for alert in self._throttling.look(sample.time, sample.devices):
+                self._tell_alert(alert, sample.time)
         elif self._telemetry.problem and not problem:
             text = self._telemetry.problem
             log(text)
             self._record.event("telemetry", {"text": text})
+
+    def _tell_alert(self, alert: dict[str, Any], when: float) -> None:
+        log(alert["text"])
+        self._record.write(lambda writer: writer.event("alert", alert, when))
 
     # ---- how a worker ended, and whether another is started
 

@@ -11,7 +11,7 @@ from typing import Any
 from tuiftune import units
 from tuiftune.run.card import Card, Healed, card_of
 from tuiftune.run.folder import Run, state_of
-from tuiftune.run.follow import Follower
+from tuiftune.run.follow import Follower, Moment
 from tuiftune.text import one_line
 
 LABEL = 14
@@ -25,7 +25,10 @@ def look(run: Run) -> Card:
     state = state_of(run)
     card = card_of(run, state)
     if state.active:
-        return replace(card, sentence="; ".join(filter(None, (one_line(state.reason or "", 2000), _doing(run)))))
+        moment = _moment(run)
+        stalled = f"{moment.stall.text}, which is unusual" if moment.stall else ""
+        said = (one_line(state.reason or "", 2000), stalled, moment.doing)
+        return replace(card, sentence="; ".join(filter(None, said)))
     if state.name == "finished":
         times = len(card.healed)
         healed = f" It went on by itself {_times(times)} after its worker had failed." if times else ""
@@ -33,10 +36,10 @@ def look(run: Run) -> Card:
     return card
 
 
-def _doing(run: Run) -> str:
+def _moment(run: Run) -> Moment:
     follower = Follower(run)
     try:
-        return follower.look().doing
+        return follower.look()
     finally:
         follower.close()
 

@@ -22,6 +22,7 @@ from tuiftune.run.failure import DISK_FULL, GPU_LOST, OOM, kind_of
 from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run
 from tuiftune.run.healing import read_history
+from tuiftune.run.leaving import leave, prepare_log
 from tuiftune.run.libraries import load_libraries
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.pipeline import PipelineRun
@@ -37,6 +38,7 @@ def main(arguments: list[str]) -> int:
     """Run the profile of a run folder. Exit status 0 finished, 1 failed, 3 stopped."""
     run = Run(Path(arguments[0]).resolve())
     os.umask(0o077)
+    prepare_log()
     lock = Lock(run.worker_lock)
     if not lock.take():
         print(f"{run.id}: another worker owns this run", file=sys.stderr)
@@ -174,11 +176,12 @@ def _sentence(error: TuiftuneError, pipeline_run: PipelineRun | None) -> str:
 
 
 def _located(sentence: str, pipeline_run: PipelineRun | None) -> str:
-    """The stage and its plugin before what it said."""
+    """The stage and its plugin before what it said, and the line of it where it is a stranger's bug."""
     planned = pipeline_run.current if pipeline_run else None
-    if planned is None:
+    if planned is None or pipeline_run is None:
         return sentence
-    return f"{planned.kind} stage {planned.name!r} (plugin {planned.plugin}): {sentence}"
+    place = f"{pipeline_run.place}: " if pipeline_run.place else ""
+    return f"{planned.kind} stage {planned.name!r} (plugin {planned.plugin}): {place}{sentence}"
 
 
 def _kind(error: BaseException, pipeline_run: PipelineRun | None) -> str:
@@ -224,4 +227,4 @@ class EventHooks:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -50,7 +50,7 @@ def find_encoding(path: Path, name: str, encoding: str, ctx: Context) -> str:
     `name` is how the user calls the file. Raises StageError with file and line where it cannot be decoded, is
     binary or holds no text.
     """
-    _refuse_what_is_no_text(path, name)
+    refuse_what_is_no_text(path, name)
     if encoding != "auto":
         return _checked(path, name, encoding, "Let it be found out with: --set dataset.encoding=auto")
     with path.open("rb") as file:
@@ -117,7 +117,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _refuse_what_is_no_text(path: Path, name: str) -> None:
+def refuse_what_is_no_text(path: Path, name: str) -> None:
     try:
         with path.open("rb") as file:
             start = file.read(8)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import tuiftune
 from tuiftune.rows import MAX_DOCUMENT_BYTES
-from tuiftune.stages._encoding import open_text, read_lines
+from tuiftune.stages._encoding import open_text, read_lines, refuse_what_is_no_text
 from tuiftune.stages._template import TextTemplate
 
 ENDINGS = {
@@ -80,6 +80,7 @@ class Table(tuiftune.DatasetLoader):
         if kind == "auto":
             kind = ENDINGS.get(path.suffix.lower())
         if kind is None:
+            refuse_what_is_no_text(path, name)  # a .csv.gz, and the like
             raise tuiftune.StageError(
                 f"{name}: its ending does not say what it is. Say so with: --set dataset.format=csv "
                 "(or tsv, jsonl, parquet)"

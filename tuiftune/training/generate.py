@@ -13,7 +13,7 @@ from typing import Any
 
 from tuiftune.errors import TuiftuneError
 from tuiftune.sampling import Sampling
-from tuiftune.text import plain
+from tuiftune.text import plain, print_in_any_encoding
 
 
 def main(arguments: list[str]) -> int:
@@ -126,4 +126,5 @@ def _probability(text: str) -> float:
 
 
 if __name__ == "__main__":
+    print_in_any_encoding()
     sys.exit(main(sys.argv[1:]))

@@ -84,6 +84,7 @@ class TuiftuneApp(App[None]):
         self._asking: set[tuple[str, str]] = set()
         """Run and kind of what was asked and is not answered yet: a key pressed twice asks once."""
         self._held = ExitStack()
+        self._resizes = guard.Resizes(self)
         self._watcher = Watcher(workspace, self.post_message)
         self.profiles = ProfilesScreen()
         self.run_screen = RunScreen()
@@ -113,6 +114,9 @@ class TuiftuneApp(App[None]):
 
     def on_unmount(self) -> None:
         self._watcher.stop()
+
+    def on_resize(self) -> None:
+        self._resizes.seen()
 
     def on_app_blur(self) -> None:
         self._watcher.set_quiet(True)

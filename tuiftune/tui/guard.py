@@ -10,6 +10,7 @@ import asyncio
 import io
 import os
 import select
+import shutil
 import signal
 import sys
 import threading
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from textual.app import App
+    from textual.timer import Timer
 
 SLOW_FPS = 15
 """Frames a second over SSH: Textual's 60 only fill the link."""
+AT_REST_S = 0.2
 LAST_WORD_S = 2.0
 """How long a dashboard whose terminal is gone may take to end by itself."""
 
@@ -69,6 +72,39 @@ def install(app: App[Any]) -> None:
     app.bind("ctrl+z", "suspend_process", description="Suspend", show=False)
     # After `fg` Textual only sends itself a resize to the same size, which paints nothing.
     app.app_resume_signal.subscribe(app, lambda _: _repaint(app))
+
+
+class Resizes:
+    """Sees to it that the screen is whole once a window that is dragged comes to rest.
+
+    Textual 8 takes the size in a signal handler that another signal can interrupt, so that the size of the first is
+    heard last; and of a window that was made smaller and larger again, faster than anybody looked, it repaints nothing,
+    though the terminal has lost what lay outside.
+    """
+
+    def __init__(self, app: App[Any]) -> None:
+        self._app = app
+        self._timer: Timer | None = None
+        self._first = True
+
+    def seen(self) -> None:
+        """For `on_resize`. The first is no change: it tells the size at the start."""
+        if self._app.is_headless or self._first:
+            self._first = False
+            return
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self._app.set_timer(AT_REST_S, self._at_rest)
+
+    def _at_rest(self) -> None:
+        from textual.events import Resize
+        from textual.geometry import Size
+
+        size = Size(*shutil.get_terminal_size())
+        if size != self._app.size:
+            self._app.post_message(Resize(size, size))
+        else:
+            _repaint(self._app)
 
 
 def _repaint(app: App[Any]) -> None:

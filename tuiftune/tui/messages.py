@@ -55,6 +55,8 @@ class RunView:
     """Given with --name."""
     problem: str | None = None
     """What could not be read, as a sentence."""
+    stalled: str | None = None
+    """'no step for 130 s', where that is far longer than usual."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     stages: Sequence[StageView] = ()
     healed: Sequence[Healed] = ()

@@ -18,6 +18,7 @@ from tuiftune.run.card import Card, Healed, card_of, healings
 from tuiftune.run.folder import Run, State, state_of
 from tuiftune.run.metrics_db import CurveFollower, MetricRow, MetricsReader, SampleRow
 from tuiftune.run.progress import Pipeline
+from tuiftune.run.stalling import look_for_stall
 from tuiftune.run.summary import RunSummary, summarize
 from tuiftune.run.telemetry_db import TelemetryReader
 from tuiftune.text import one_line, plain
@@ -208,6 +209,14 @@ class Record:
         self.curves = {name: CurveFollower(self._reader, name, self._points) for name in SERIES}
         self.samples = Samples()
 
+    def stalled(self, state: State, now: float) -> str | None:
+        """In words; None where all is as usual, or the file cannot be read, which is said elsewhere."""
+        try:
+            stall = look_for_stall(self._reader, state, now)
+        except StoreError:
+            return None
+        return stall.text if stall else None
+
     def replaced(self) -> bool:
         """Whether another file is there now: a damaged one is set aside and made anew."""
         return _file_id(self._run.metrics_file) != self._file
@@ -355,6 +364,7 @@ class RunReader:
             profile=self._profile,
             label=self._label,
             problem=problem,
+            stalled=record.stalled(state, now),
             facts=record.facts,
             stages=record.pipeline.seen(state, now),
             healed=tuple(self._healed),

@@ -80,7 +80,7 @@ class HeaderPane(Rows):
         view = self._view
         if view is None or not width:
             return []
-        problem = view.problem or f"{WORDS.get(view.state.name, '')}{view.state.reason or ''}"
+        problem = view.problem or view.stalled or f"{WORDS.get(view.state.name, '')}{view.state.reason or ''}"
         if view.state.left:
             pids = ", ".join(str(pid) for pid in view.state.left)
             problem = f"{problem} These processes did not end: {pids}".strip()

@@ -74,7 +74,7 @@ class WhyPane(Scrolled):
 
 
 def something_to_tell(view: RunView) -> bool:
-    return view.card is not None or bool(view.healed) or view.state.name in WAITING
+    return view.card is not None or bool(view.healed) or view.stalled is not None or view.state.name in WAITING
 
 
 def _whole(card: Card, now: float, width: int) -> Iterator[Row]:
@@ -98,6 +98,8 @@ def _whole(card: Card, now: float, width: int) -> Iterator[Row]:
 def _of_one_that_goes_on(view: RunView, width: int) -> Iterator[Row]:
     if view.state.reason and view.state.name != "healing":  # that is the newest of what follows
         yield from _fact(view.state.name, view.state.reason, width)
+    if view.stalled:
+        yield from _fact("stands still", f"{view.stalled}, which is unusual", width)
     for label, fact in healed_facts(view.healed):
         yield from _fact(label, fact, width)
     if not something_to_tell(view):

@@ -132,7 +132,7 @@ class RunScreen(Screen[None]):
         before, self._view = self._view, view
         if self.app.screen is self:
             self._draw(view)
-        if before is None or (before.state.name, len(before.healed)) != (view.state.name, len(view.healed)):
+        if before is None or _decides_keys(before) != _decides_keys(view):
             self.refresh_bindings()
 
     def show_others(self, active: int) -> None:
@@ -215,3 +215,7 @@ class RunScreen(Screen[None]):
         self.why.set_full(pane == "why")
         if pane not in ("log", "samples", "why"):
             self.set_focus(None)
+
+
+def _decides_keys(view: RunView) -> tuple[str, bool]:
+    return view.state.name, something_to_tell(view)
