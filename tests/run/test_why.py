@@ -52,6 +52,9 @@ def test_of_a_run_that_goes_on_or_waits_why_says_what_it_does(
     assert standing[0].startswith(f"{run.id} paused: demo  ")
     assert standing[1] == "  paused as asked"
 
+    assert command_line("resume", run.id).stdout == f"{run.id}: done\n"
+    wait_until(lambda: " going on at step " in run.worker_log.read_text())
+    assert " waiting at step " in run.worker_log.read_text()
     assert command_line("stop", run.id).returncode == 0
     why = command_line("why", "latest")
     assert why.returncode == 0
