@@ -171,7 +171,7 @@ def test_a_failed_run_is_exit_status_1_with_its_sentence(cli: Cli, workspace: Pa
     assert done.returncode == 1
     assert "failed after" in done.stderr
     assert "train stage 'demo'" in done.stderr
-    assert "tuiftune logs" in done.stderr
+    assert "tuiftune why" in done.stderr
     crashed = cli("run", "quick", "--set", "train.crash_at=5")
     assert crashed.returncode == 1
     assert "RuntimeError" in crashed.stderr

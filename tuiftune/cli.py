@@ -171,6 +171,25 @@ def watch(run_reference: str, once: bool, json_wanted: bool) -> None:
 
 
 @commands.command()
+@click.argument("run_reference", metavar="[RUN]", default="latest")
+@json_option
+def why(run_reference: str, json_wanted: bool) -> None:
+    """Say what ended RUN (the latest by default), what is left to go on from, and what to do next.
+
+    Of a run that goes on: what it is doing, what it waits for, and what it was healed from.
+    """
+    from tuiftune import output
+    from tuiftune.run import launch
+    from tuiftune.run import why as why_module
+    from tuiftune.run.folder import find_run
+
+    found = find_run(find_workspace(), run_reference)
+    launch.adopt_orphans([found])
+    card = why_module.look(found)
+    output.as_json(card.to_json()) if json_wanted else output.fact(why_module.text(card, output.width()))
+
+
+@commands.command()
 @click.argument("run_reference", metavar="RUN")
 @click.option("-f", "--follow", "keep_following", is_flag=True, help="Go on until the run ends.")
 def logs(run_reference: str, keep_following: bool) -> None:

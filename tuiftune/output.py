@@ -12,6 +12,7 @@ import click
 
 from tuiftune import units
 from tuiftune.catalog import Catalog, OptionInfo, ResolvedProfile
+from tuiftune.run.folder import WAITING
 from tuiftune.run.summary import RunSummary
 from tuiftune.text import is_unicode, one_line, plain
 
@@ -51,10 +52,16 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
 
 
 def runs_table(found: Sequence[RunSummary]) -> str:
-    """`tuiftune runs`."""
+    """`tuiftune runs`; below one that waits, what it waits for."""
     header = ("RUN", "STATE", "STEP>", "PERPLEXITY", "TOKENS/S>", "STARTED", "NAME")
     columns = len(header) if any(summary.name for summary in found) else len(header) - 1
-    return table([_run_row(summary)[:columns] for summary in found], header[:columns])
+    head, *rows = table([_run_row(summary)[:columns] for summary in found], header[:columns]).splitlines()
+    lines = [head]
+    for summary, row in zip(found, rows, strict=True):
+        lines.append(row)
+        if summary.state in WAITING and summary.reason:
+            lines.append(one_line(f"  {summary.reason}", max(40, width())))
+    return "\n".join(lines)
 
 
 def _run_row(summary: RunSummary) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol
 
+from tuiftune import units
 from tuiftune.errors import StageError
 from tuiftune.options import ModelOptions, Options
 from tuiftune.paths import resolve_path
@@ -162,8 +163,11 @@ class Context:
             time.sleep(HOLD_S)
             meanwhile()
             why = reason()
+        seconds = time.monotonic() - begun
         self.signals.say(hold=None, step=step)
-        self.event("released", step=step, seconds=round(time.monotonic() - begun, 3))
+        self.event("released", step=step, seconds=round(seconds, 3))
+        if not self.stopping:
+            self.recorder.log(f"going on at step {step:,}, after {units.duration(seconds)}")
 
     def save_checkpoint(
         self, step: int, write: Callable[[Path], None], size_bytes: int = 0, also: Collection[int] = ()

@@ -13,8 +13,9 @@ from tuiftune.run.files import write_json
 from tuiftune.run.process import Lock
 
 
-def end(folder: Path, outcome: str, step: int, sentence: str | None = None) -> None:
-    write_json(folder / "exit.json", {"outcome": outcome, "sentence": sentence, "step": step, "time": time.time()})
+def end(folder: Path, outcome: str, step: int, sentence: str | None = None, kind: str | None = None) -> None:
+    said = {"outcome": outcome, "sentence": sentence, "kind": kind, "step": step, "time": time.time()}
+    write_json(folder / "exit.json", said)
 
 
 def sleep_for_ever(folder: Path, name: str) -> None:
@@ -65,6 +66,9 @@ def main(behaviour: str, folder: Path) -> int:
         return 0
     if behaviour == "fail":
         end(folder, "failed", 0, "dataset stage 'text': data/x.txt: no such file")
+        return 1
+    if behaviour.startswith("fail-as-"):
+        end(folder, "failed", 0, "something is wrong", behaviour.removeprefix("fail-as-"))
         return 1
     if behaviour == "crash":
         print("Traceback ...\nValueError: broken", file=sys.stderr)

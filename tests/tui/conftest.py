@@ -101,12 +101,16 @@ class Recorded:
             devices: dict[str, dict[str, Any]] = {f"gpu{n}": gpu_fields(n, ago) for n in range(count)}
             self.telemetry.sample(time.time() - ago, {**devices, "host": host_fields(31.0, "ok")})
 
+    def healed(self, sentence: str, step: int = 12) -> None:
+        """The supervisor has started another worker."""
+        self.telemetry.event("healed", {"kind": "oom", "sentence": sentence, "step": step, "changes": {}}, time.time())
+
     def log(self, *lines: str) -> None:
         with self.run.worker_log.open("a") as file:
             file.writelines(f"{line}\n" for line in lines)
 
-    def finish(self, name: str = "finished", reason: str | None = None) -> None:
-        self.state(name, ended=time.time(), reason=reason)
+    def finish(self, name: str = "finished", reason: str | None = None, kind: str | None = None) -> None:
+        self.state(name, ended=time.time(), reason=reason, kind=kind)
         self.release()
 
     def model(self) -> None:

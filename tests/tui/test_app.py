@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -228,6 +229,61 @@ async def test_r_goes_on_with_a_run_or_says_why_not(make: Any, shown: Any, monke
         monkeypatch.setattr(launch, "resume", lambda _run: recorded.state("running", attempt=2))
         await pilot.press("r")
         await shown(pilot, "● running  attempt 2")
+
+
+async def test_space_and_c_ask_the_run_and_show_its_answer(
+    make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = make.running(60)
+    asked: list[str] = []
+
+    def ask(_run: Run, kind: str, _timeout_s: float | None = None) -> str:
+        asked.append(kind)
+        if kind == "checkpoint":
+            return "refused: the disk is full"
+        recorded.state(
+            "paused" if kind == "pause" else "running", reason="paused as asked" if kind == "pause" else None
+        )
+        return "done: it waits at step 60" if kind == "pause" else "done"
+
+    monkeypatch.setattr(launch, "ask", ask)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await shown(pilot, "60/600 steps")
+        await pilot.press("c")
+        await shown(pilot, f"Checkpoint {recorded.run.id}", "refused: the disk is full")
+        await pilot.press("space")
+        await shown(pilot, f"Pause {recorded.run.id}", "done: it waits at step 60", "‖ paused", "r Resume")
+        await pilot.press("space")
+        await shown(pilot, f"Resume {recorded.run.id}", "● running", "space Pause")
+        await pilot.press("space")
+        await shown(pilot, "‖ paused")
+        await pilot.press("r")
+        await shown(pilot, "● running")
+        assert asked == ["checkpoint", "pause", "resume", "pause", "resume"]
+
+
+async def test_a_key_pressed_twice_asks_once_and_no_answer_is_said(
+    make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = make.running(60)
+    asked: list[str] = []
+    waiting = threading.Event()
+
+    def ask(_run: Run, kind: str) -> str:
+        asked.append(kind)
+        waiting.wait(20)
+        raise RunFailed("asked to pause, and no answer within 50 s")
+
+    monkeypatch.setattr(launch, "ask", ask)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SIZE) as pilot:
+        await shown(pilot, "60/600 steps")
+        await pilot.press("space", "space")
+        await pilot.pause()
+        waiting.set()
+        await shown(pilot, f"{recorded.run.id}: no pause yet", "no answer within 50 s")
+        assert asked == ["pause"]
 
 
 async def test_help_lists_keys_and_what_the_panes_say(make: Any, shown: Any) -> None:

@@ -159,7 +159,9 @@ def test_a_finished_run_sums_up_and_says_how_to_generate() -> None:
 
 def test_a_run_without_an_evaluation_sums_up_what_there_is() -> None:
     bare = summary(state="stopped", baseline=None, last=None, tokens_per_s=None, step=0)
-    assert lines(outcome(view("stopped", summary=bare), 78), 78) == ["r resumes it from its last checkpoint"]
+    assert lines(outcome(view("stopped", summary=bare), 78), 78) == [
+        "r resumes it from its beginning   w says why it ended, and what to do"
+    ]
 
 
 def test_a_perplexity_that_is_not_finite_is_shown_as_it_is() -> None:

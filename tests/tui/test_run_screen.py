@@ -78,6 +78,113 @@ async def test_a_run_whose_processes_are_gone_is_interrupted_and_says_how_to_go_
         await shown(pilot, "! interrupted", "■ causal_lm", f"tuiftune resume {recorded.run.id}", "r Resume")
 
 
+@pytest.mark.parametrize("size", [SMALL, MEDIUM, LARGE])
+@pytest.mark.parametrize(
+    ("state", "sign", "reason", "said"),
+    [
+        ("queued", "○", "waits for GPU 0", "waits for GPU 0"),
+        ("pausing", "◒", "paused as asked", "at the end of its step: paused as asked"),
+        ("paused", "‖", "gpu0 has 91 °C", "gpu0 has 91 °C"),
+        ("healing", "✚", "out of memory", "a new worker goes on; the one before: out of memory"),
+        ("stopping", "◑", None, "it writes a checkpoint first, then it ends"),
+        ("released", "□", "paused at step 372", "paused at step 372"),
+    ],
+)
+async def test_a_run_that_does_not_train_says_why_at_every_size(
+    make: Any, shown: Any, size: Any, state: str, sign: str, reason: str | None, said: str
+) -> None:
+    recorded = make.running(372)
+    if state == "healing":
+        recorded.stage(2, finished=3.0, error="x")
+    recorded.state(state, reason=reason)
+    if state == "released":
+        recorded.release()
+    app = TuiftuneApp(make.workspace, recorded.run.id)
+    async with app.run_test(size=size) as pilot:
+        text = await shown(pilot, f"{sign} {state}", said, "q Leave", "samples  after step 300")
+        assert "✗" not in text
+        assert " left" not in text, "nothing tells when it goes on"
+        assert ("s Stop" in text) == (state != "released")
+        assert ("r Resume" in text) == (state in ("pausing", "paused", "released"))
+        assert "space Pause" not in text
+
+
+@pytest.mark.parametrize("size", [SMALL, MEDIUM, LARGE])
+async def test_a_failed_run_shows_its_card_and_all_of_it_on_the_whole_screen(make: Any, shown: Any, size: Any) -> None:
+    recorded = make.running(60)
+    recorded.stage(2, finished=3.0, error="x")
+    recorded.metrics.metric(61, {"train/loss": math.nan}, time.time())
+    recorded.gpus(1)
+    recorded.healed("out of memory; going on with 2,048 tokens at once")
+    recorded.log("12:00:09 \x1b[31mthe last words")
+    recorded.finish("failed", "train stage 'causal_lm': the loss is no number", kind="nan")
+    app = TuiftuneApp(make.workspace, recorded.run.id)
+    async with app.run_test(size=size) as pilot:
+        text = await shown(
+            pilot,
+            "✗ failed",
+            "the loss is no number",
+            "why  a loss that is no number",
+            "61 of 600; loss finite until step 60 (",
+            "Start another run with a lower learning rate.",
+            "w Why",
+        )
+        assert "samples  after" not in text
+        await pilot.press("w")
+        await shown(pilot, "ended by      a loss that is no number (nan)", "healed        ", "gpu0 NVIDIA GeForce RTX")
+        await pilot.press("end")
+        text = await shown(pilot, "12:00:09 the last words", f"tuiftune resume {recorded.run.id}")
+        assert "smoothed" not in text
+        await pilot.press("m")
+        await shown(pilot, "samples  after step 60", "there was a king")
+        await pilot.press("escape")
+        await shown(pilot, "why  a loss that is no number", "smoothed")
+
+
+async def test_a_run_that_was_healed_says_so_while_it_goes_on(make: Any, shown: Any) -> None:
+    recorded = make.running(60)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=MEDIUM) as pilot:
+        assert "w Why" not in await shown(pilot, "60/600 steps", "figures", "space Pause")
+        recorded.healed("out of memory", 12)
+        recorded.healed("the worker was killed (signal 9)", 40)
+        recorded.host()
+        await shown(pilot, "healed     2 times, last at ", "w Why")
+        await pilot.press("w")
+        await shown(pilot, "at step 12: out of memory", "at step 40: the worker was killed (signal 9)")
+        await pilot.resize_terminal(*SMALL)
+        await pilot.press("escape")
+        text = await shown(pilot, "space Pause c Save w Why l Log m Samples", "q Leave", "smoothed")
+        assert "x Chart" not in text, "where not all keys fit, the last of the screen's own is left out"
+
+
+async def test_nothing_is_drawn_anew_while_nothing_changes(make: Any, shown: Any, monkeypatch: Any) -> None:
+    recorded = make.running(60)
+    recorded.finish("failed", "the data", kind="data")
+    app = TuiftuneApp(make.workspace, recorded.run.id)
+    async with app.run_test(size=MEDIUM) as pilot:
+        await shown(pilot, "✗ failed", "why  the data")
+        painted: list[object] = []
+        for pane in (app.run_screen.why, app.run_screen.header, app.run_screen.facts):
+            monkeypatch.setattr(pane, "refresh", lambda *regions, **_: painted.append(regions))
+        app.run_screen._draw(app.run_screen._view)
+        await pilot.pause()
+        assert painted == []
+
+
+@pytest.mark.parametrize("pane", ["l", "m"])
+async def test_a_pane_on_the_whole_screen_takes_all_of_it(make: Any, shown: Any, pane: str) -> None:
+    recorded = make.running(60)
+    recorded.log(*(f"12:00:00 line {number}" for number in range(60)))
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=MEDIUM) as pilot:
+        await shown(pilot, "line 59")
+        await pilot.press(pane)
+        await pilot.pause()
+        widget = app.run_screen.log_pane if pane == "l" else app.run_screen.samples
+        assert widget.size.height > 25
+
+
 async def test_a_run_without_metrics_yet_shows_its_plan(make: Any, shown: Any) -> None:
     make.new(ago_s=1)
     app = TuiftuneApp(make.workspace)

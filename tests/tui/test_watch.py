@@ -16,8 +16,9 @@ from tuiftune.errors import PluginError
 from tuiftune.run import launch
 from tuiftune.run.process import Lock
 from tuiftune.tui import watch
+from tuiftune.tui.log_tail import LOG_BYTES, LogTail
 from tuiftune.tui.messages import CatalogLoaded, RunGone, RunsChanged, RunSnapshot, RunView
-from tuiftune.tui.reading import LOG_BYTES, LogTail, RunReader, bucketed, smooth
+from tuiftune.tui.reading import RunReader, bucketed, smooth
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from tuiftune.run.process import Identity, boot_id, is_locked
 ACTIVE = ("queued", "starting", "running", "pausing", "paused", "stopping", "healing")
 """There is a process that sees to it. A run whose memory was given back (`pause --release`) is `released`: nothing of
 it runs, and `resume` goes on."""
+WAITING = ("queued", "pausing", "paused", "healing")
+"""Active, and does not train; `State.reason` says what it waits for."""
 ENDS = ("finished", "stopped", "released", "failed", "interrupted")
 RESUMABLE = ("stopped", "released", "failed", "interrupted")
 
@@ -346,12 +348,12 @@ def state_of(run: Run) -> State:
         return replace(state, name=said["outcome"], reason=exit_reason(said), since=when, ended=when)
     if state.name == "starting" and abs(time.time() - state.since) < START_GRACE_S:
         return state
-    gone = "the machine was restarted" if _of_another_boot(state) else "its processes are gone (killed)"
+    gone = "the machine was restarted" if of_another_boot(state) else "its processes are gone (killed)"
     reason = f"{gone}; go on with: tuiftune resume {run.id}"
     return replace(state, name="interrupted", reason=reason, supervisor=None, worker=None)
 
 
-def _of_another_boot(state: State) -> bool:
+def of_another_boot(state: State) -> bool:
     """Whether the machine was started again since a process wrote this down."""
     who = state.supervisor or state.worker
     return who is not None and who.boot_id != boot_id()
@@ -362,7 +364,7 @@ def _waits_for_a_supervisor(state: State) -> bool:
     what is started then is a person's to say."""
     if state.name not in ("queued", "healing"):
         return False
-    return not _of_another_boot(state)
+    return not of_another_boot(state)
 
 
 def exit_reason(said: dict[str, Any], by: str = "") -> str | None:

@@ -13,8 +13,9 @@ from typing import TextIO
 from tuiftune import units
 from tuiftune.errors import StoreError
 from tuiftune.run import launch
-from tuiftune.run.folder import Run, State, state_of
+from tuiftune.run.folder import RESUMABLE, Run, State, state_of
 from tuiftune.run.metrics_db import MetricsReader
+from tuiftune.run.news import SupervisorNews, worker_news
 from tuiftune.run.progress import Pipeline, StageView
 from tuiftune.run.stalling import Stall, look_for_stall
 from tuiftune.run.store import EventRow
@@ -36,18 +37,27 @@ class Moment:
     loss: float | None
     perplexity: float | None
     tokens_per_s: float | None
-    events: list[EventRow]
+    news: list[str]
+    """A line for each thing that has happened since the last look and is worth one."""
     stall: Stall | None = None
 
     @property
     def text(self) -> str:
+        """What it is doing, and before it the state where that is none of those one expects."""
+        name = self.state.name
+        return "  ".join(filter(None, (None if name in ("starting", "running") else name, self.doing)))
+
+    @property
+    def doing(self) -> str:
         """`causal_lm  120/600 steps  loss 1.93  eval perplexity 5.12  8,123 tokens/s  0:40 left`."""
         stage = self.stage
-        parts = [stage.name if stage else "starting"]
-        if stage and stage.done is not None:
+        if stage is None:
+            return "starting" if self.state.name in ("starting", "running") else ""
+        parts = [stage.name]
+        if stage.done is not None:
             total = f"/{stage.total:,}" if stage.total else ""
             parts.append(f"{stage.done:,}{total} {stage.unit}".strip())
-        if stage is None or stage.kind != "train":
+        if stage.kind != "train":
             return "  ".join(parts)
         if self.loss is not None:
             parts.append(f"loss {units.figure(self.loss)}")
@@ -55,7 +65,7 @@ class Moment:
             parts.append(f"eval perplexity {units.figure(self.perplexity)}")
         if self.tokens_per_s is not None:
             parts.append(f"{units.count(self.tokens_per_s)} tokens/s")
-        if stage and stage.eta_s is not None:
+        if stage.eta_s is not None:
             parts.append(f"{units.clock(stage.eta_s)} left")
         return "  ".join(parts)
 
@@ -67,6 +77,7 @@ class Follower:
         """`after_event`: the newest event that is no news any more."""
         self._run = run
         self._reader = MetricsReader(run.metrics_file)
+        self._supervisor = SupervisorNews(run)
         self._event = after_event
         self._first = True
         self._pipeline = Pipeline()
@@ -81,6 +92,7 @@ class Follower:
         self._pipeline.progress(self._reader.progress())
         if self._first and events:
             self._first, events = False, _of_this_attempt(events)
+        told = [line for event in events if (line := worker_news(event))]
         now = time.time()
         loss = self._reader.last("train/loss")
         perplexity = self._reader.last("eval/perplexity")
@@ -91,12 +103,13 @@ class Follower:
             loss.value if loss else None,
             perplexity.value if perplexity else None,
             speed.value if speed else None,
-            events,
+            [*told, *self._supervisor.look(state)],
             look_for_stall(self._reader, state, now),
         )
 
     def close(self) -> None:
         self._reader.close()
+        self._supervisor.close()
 
 
 def _of_this_attempt(events: list[EventRow]) -> list[EventRow]:
@@ -137,7 +150,7 @@ def follow(run: Run, out: TextIO | None = None, after_event: int = 0) -> State:
                     moment = None
                 state = moment.state if moment else state_of(run)
                 if moment:
-                    news = list(_told(moment.events))
+                    news = list(moment.news)
                     if moment.stall and not stalled:
                         news.append(f"{moment.stall.text}; to end it: tuiftune stop {run.id} (or with --now, at once)")
                     stalled = moment.stall is not None
@@ -198,36 +211,12 @@ def _bar(out: TextIO) -> Iterator[Show]:
         yield show
 
 
-def _told(events: list[EventRow]) -> Iterator[str]:
-    """The events worth a line."""
-    for event in events:
-        data = event.data
-        if event.kind == "stage_started":
-            yield f"{data['kind']}: {data['name']}"
-        elif event.kind == "stage_finished" and not data.get("error"):
-            cached = ", from the cache" if data.get("cached") else ""
-            yield f"{data['kind']}: {data['name']} done in {units.duration(data['seconds'])}{cached}"
-        elif event.kind == "message":
-            yield one_line(f"{data['stage']}: {data['text']}" if data["stage"] else data["text"])
-        elif event.kind == "checkpoint":
-            yield f"checkpoint at step {data['step']}"
-        elif event.kind == "resumed":
-            yield f"going on from step {data['step']}"
-        elif event.kind == "proved":
-            *most, last = data["agree"] or ["nothing"]
-            agree = f"{', '.join(most)} and {last} agree" if most else f"{last} agrees"
-            yield one_line(f"{agree} with the checkpoint of step {data['step']}")
-            yield from map(one_line, [*(f"{text} (as forced)" for text in data["forced"]), *data["noted"]])
-        elif event.kind == "plugin_error":
-            yield one_line(str(data["error"]))
-
-
 def ending(run: Run, state: State) -> str:
     """What there is to say of a run that has ended: figures, model, what next."""
     summary = summarize(run)
     attempt = f" (attempt {state.attempt})" if state.attempt > 1 else ""
-    took = units.duration(max(0.0, (state.ended or time.time()) - _began(run, state)))
-    head = f"{run.id} {state.name} after {took}{attempt}" + (f": {plain(state.reason)}" if state.reason else "")
+    took = "" if state.ended is None else f" after {units.duration(max(0.0, state.ended - _began(run, state)))}"
+    head = f"{run.id} {state.name}{took}{attempt}" + (f": {plain(state.reason)}" if state.reason else "")
     lines = [head, *_figures(summary)]
     if state.name == "finished" and not summary.made_up:
         lines += [
@@ -236,12 +225,10 @@ def ending(run: Run, state: State) -> str:
             "",
             f'Generate from it:  tuiftune generate {run.id} "Once upon a time"',
         ]
-    elif state.name in ("stopped", "interrupted", "failed"):
-        lines += ["", f"Its log:  tuiftune logs {run.id}"]
+    elif state.name in RESUMABLE:
+        lines += ["", f"Why:      tuiftune why {run.id}"]
         if run.has_checkpoint or state.name != "failed":
             lines += [f"Go on:    tuiftune resume {run.id}"]
-        else:
-            lines += [f"Mend it:  tuiftune run {summary.profile} --set KEY=VALUE, or in the profile; then another run"]
     return "\n".join(lines)
 
 
@@ -305,7 +292,9 @@ def standing(run: Run) -> str:
     finally:
         follower.close()
     stalled = f", {moment.stall.text}" if moment.stall else ""
-    return "\n".join([f"{run.id} {moment.state.name}{stalled}: {moment.text}", *_figures(summarize(run))])
+    head = f"{run.id} {moment.state.name}{stalled}" + (f": {moment.doing}" if moment.doing else "")
+    reason = [f"  {plain(moment.state.reason)}"] if moment.state.reason else []
+    return "\n".join([head, *reason, *_figures(summarize(run))])
 
 
 def log_lines(run: Run, keep_following: bool) -> Iterator[str]:

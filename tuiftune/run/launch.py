@@ -91,6 +91,7 @@ def _begin_again(run: Run, recorded: State, state: State, force: bool) -> None:
             raise TuiftuneError(f"{run.id} cannot be resumed: somebody else has just done so")
         _refuse_pending(run, state)
         run.exit_file.unlink(missing_ok=True)
+        run.card_file.unlink(missing_ok=True)
         run.control_file.unlink(missing_ok=True)
         write_history(run.healing_file, read_history(run.healing_file).begun_anew(force))
         folder.write_state(run, State("starting", time.time(), state.started, attempt=state.attempt + 1))

@@ -200,6 +200,14 @@ class MetricsReader(Reader):
         )
         return MetricRow(series, rows[0][0], _restored(*rows[0][1:3]), rows[0][3]) if rows else None
 
+    def last_finite(self, series: str) -> MetricRow | None:
+        """The newest value of a series that is a number."""
+        rows = self._rows(
+            "SELECT step,value,time FROM metric WHERE series=? AND value IS NOT NULL ORDER BY step DESC LIMIT 1",
+            (series,),
+        )
+        return MetricRow(series, *rows[0]) if rows else None
+
     def newest_step(self) -> int:
         """The highest step that anything was recorded at; 0 before the first."""
         found = [last.step for last in map(self.last, self.series()) if last is not None]

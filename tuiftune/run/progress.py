@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuiftune.run.folder import State
+from tuiftune.run.folder import WAITING, State
 from tuiftune.run.metrics_db import Progress
 from tuiftune.run.store import EventRow
 from tuiftune.text import one_line
+
+NO_FAILURE = (*WAITING, "starting", "stopping", "stopped", "released")
+"""In these states a stage that failed is done again, or was only interrupted."""
 
 
 @dataclass(frozen=True)
@@ -122,14 +125,16 @@ class Pipeline:
         return next((view for view in self.seen(state, now) if view.status == "running"), None)
 
     def seen(self, state: State, now: float) -> tuple[StageView, ...]:
-        """The stages as of now, in order; of a run that ended none is still running."""
+        """The stages as of now, in order; of a run that has ended or has no worker none is running."""
         ended = {"failed": "failed", "finished": "done"}.get(state.name, "stopped")
+        goes_on = state.active and state.name not in ("queued", "healing")
         views = []
         for index in sorted(self.views):
             view = self.views[index]
-            if view.status == "running" and state.active:
-                view = dataclasses.replace(view, eta_s=self._eta(view, now))
-            elif view.status == "running" or (view.status == "failed" and state.name in ("stopping", "stopped")):
+            if view.status == "running" and goes_on:
+                eta_s = self._eta(view, now) if state.name == "running" else None
+                view = dataclasses.replace(view, eta_s=eta_s)
+            elif view.status == "running" or (view.status == "failed" and state.name in NO_FAILURE):
                 view = dataclasses.replace(view, status=ended)
             views.append(view)
         return tuple(views)

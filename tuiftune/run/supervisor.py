@@ -20,6 +20,7 @@ from typing import Any
 from tuiftune.errors import StoreError, TuiftuneError
 from tuiftune.run import failure, process
 from tuiftune.run.ballast import Ballast
+from tuiftune.run.card import leave_card
 from tuiftune.run.checkpoints import step_folders, step_of
 from tuiftune.run.ending import Ending, oom_kills, without_a_word
 from tuiftune.run.folder import Run, State, exit_reason, exit_record, recorded_state, write_state
@@ -30,7 +31,7 @@ from tuiftune.run.orders import HEAT, Orders
 from tuiftune.run.process import Identity, Lock, is_locked
 from tuiftune.run.requests import Request
 from tuiftune.run.room import checkpoint_bytes, shortage
-from tuiftune.run.supervisor_log import Record, log
+from tuiftune.run.supervisor_log import Record, log, log_of_the_run
 from tuiftune.run.telemetry_source import TelemetrySource
 from tuiftune.run.throttling import Throttling
 from tuiftune.run.worker_start import MARK, RunTable, worker_command, worker_environment
@@ -331,6 +332,7 @@ class Supervisor:
         if isinstance(cure, Incurable):
             return replace(ending, reason=cure.sentence)
         log(f"{cure.sentence}; a new worker is started")
+        log_of_the_run(self._run.worker_log, f"{cure.sentence}; a new worker is started")
         self._child = None
         self._save_history(cure.history)
         self._record.event(
@@ -375,6 +377,7 @@ class Supervisor:
                 return None
             if missing and self._state.reason != missing:
                 self._enter("paused", None, missing)
+                log_of_the_run(self._run.worker_log, missing)
             time.sleep(TICK_S)
 
     def _missing_room(self) -> str | None:
@@ -400,6 +403,7 @@ class Supervisor:
             left=[one.pid for one in left],
         )
         self._save_at_last()
+        leave_card(self._run, self._state)
         self._tell_state()
         log(f"{ending.state}{f': {ending.reason}' if ending.reason else ''}")
         self._orders.answer_all(ending, self._killed)

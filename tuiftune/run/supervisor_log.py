@@ -21,6 +21,15 @@ def log(text: str) -> None:
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {one_line(text, 2000)}", file=sys.stderr, flush=True)
 
 
+def log_of_the_run(path: Path, text: str) -> None:
+    """A line in worker.log, between two workers, for those who read the run's log alone."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {one_line(text, 2000)}\n")
+    except OSError as error:
+        log(f"{path.name} is not written for now: {error}")
+
+
 class Record:
     """telemetry.db, whose errors (a full disk) end nothing: said once, and opened again at the next write."""
 

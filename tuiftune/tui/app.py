@@ -11,6 +11,7 @@ from pathlib import Path
 from textual import work
 from textual.app import App
 from textual.binding import Binding
+from textual.notifications import SeverityLevel
 from textual.screen import ModalScreen
 from textual.worker import Worker, WorkerState
 
@@ -37,7 +38,7 @@ from tuiftune.tui.screens.confirm import ConfirmScreen
 from tuiftune.tui.screens.help import HelpScreen
 from tuiftune.tui.screens.problems import ProblemsScreen
 from tuiftune.tui.screens.profiles import ProfileChosen, ProfilesScreen, RunOpened
-from tuiftune.tui.screens.run import ResumeAsked, RunScreen, StopAsked
+from tuiftune.tui.screens.run import CheckpointAsked, PauseAsked, ResumeAsked, RunScreen, StopAsked
 from tuiftune.tui.watch import Watcher
 
 NOTICE_S = 4.0
@@ -80,6 +81,8 @@ class TuiftuneApp(App[None]):
         self._workspace = workspace
         self._runs: list[RunSummary] = []
         self._starting = False
+        self._asking: set[tuple[str, str]] = set()
+        """Run and kind of what was asked and is not answered yet: a key pressed twice asks once."""
         self._held = ExitStack()
         self._resizes = guard.Resizes(self)
         self._watcher = Watcher(workspace, self.post_message)
@@ -292,15 +295,36 @@ class TuiftuneApp(App[None]):
     @work(thread=True, exit_on_error=False, exclusive=True, group="resume")
     def _resume(self, run: Run) -> None:
         try:
-            launch.resume(run)
+            answer = launch.go_on(run)
         except TuiftuneError as error:
             self.post_message(ActionFailed(f"{run.id} cannot be resumed", str(error).splitlines()))
         else:
-            self.post_message(RunStarted(run))
+            self.post_message(RunStarted(run) if answer is None else ActionDone(f"Resume {run.id}", answer))
+
+    def on_pause_asked(self, message: PauseAsked) -> None:
+        self._ask(message.run, "pause")
+
+    def on_checkpoint_asked(self, message: CheckpointAsked) -> None:
+        self._ask(message.run, "checkpoint")
+
+    def _ask(self, run: Run, kind: str) -> None:
+        if (run.id, kind) not in self._asking:
+            self._asking.add((run.id, kind))
+            self._wait_for_answer(run, kind)
+
+    @work(thread=True, exit_on_error=False)
+    def _wait_for_answer(self, run: Run, kind: str) -> None:
+        try:
+            self.post_message(ActionDone(f"{kind.capitalize()} {run.id}", launch.ask(run, kind)))
+        except TuiftuneError as error:
+            self.post_message(ActionFailed(f"{run.id}: no {kind} yet", str(error).splitlines()))
+        finally:
+            self._asking.discard((run.id, kind))
 
     def on_action_done(self, message: ActionDone) -> None:
         self._watcher.look_now()
-        self.notify(message.sentence, title=message.title, timeout=NOTICE_S, markup=False)
+        severity: SeverityLevel = "warning" if message.sentence.startswith("refused") else "information"
+        self.notify(message.sentence, title=message.title, severity=severity, timeout=NOTICE_S, markup=False)
 
     def on_action_failed(self, message: ActionFailed) -> None:
         """Every reason, in a window of its own that waits to be read."""

@@ -10,6 +10,7 @@ from typing import Any
 from textual.message import Message
 
 from tuiftune.catalog import Catalog, ResolvedProfile
+from tuiftune.run.card import Card, Healed
 from tuiftune.run.folder import Run, State
 from tuiftune.run.metrics_db import Curve, MetricRow, SampleRow
 from tuiftune.run.progress import StageView
@@ -58,6 +59,10 @@ class RunView:
     """'no step for 130 s', where that is far longer than usual."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     stages: Sequence[StageView] = ()
+    healed: Sequence[Healed] = ()
+    """What it went on from by itself, oldest first."""
+    card: Card | None = None
+    """Of a run that has ended and did not finish: why."""
     curves: Mapping[str, Curve] = field(default_factory=dict)
     smoothed: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Of the series that jump, such as train/loss: a smoothed value for each step of the curve."""

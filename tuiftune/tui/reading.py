@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import os
 import time
 import tomllib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from tuiftune.errors import StoreError
+from tuiftune.run.card import Card, Healed, card_of, healings
 from tuiftune.run.folder import Run, State, state_of
 from tuiftune.run.metrics_db import CurveFollower, MetricRow, MetricsReader, SampleRow
 from tuiftune.run.progress import Pipeline
@@ -21,6 +21,7 @@ from tuiftune.run.stalling import look_for_stall
 from tuiftune.run.summary import RunSummary, summarize
 from tuiftune.run.telemetry_db import TelemetryReader
 from tuiftune.text import one_line, plain
+from tuiftune.tui.log_tail import LogTail
 from tuiftune.tui.messages import DeviceView, PromptSamples, RunView
 
 SERIES = (
@@ -46,53 +47,8 @@ HISTORY_FIELDS = (
 HISTORY_S = 600.0
 BUCKET_S = 5.0
 """A block of a history stands for so long: it moves, and is sent, once in that time."""
-LOG_LINES = 2000
-LOG_BYTES = 64 * 1024
-"""At most so much of a log is read at a look; a flood skips what lies before."""
 SAMPLES_KEPT = 20
 """Of each prompt, the newest."""
-
-
-class LogTail:
-    """The last lines of a growing file; each look reads only the new bytes."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lines: deque[str] = deque(maxlen=LOG_LINES)
-        self._file_id: int | None = None
-        self._offset = 0
-        self._rest = b""
-
-    def update(self) -> bool:
-        """Read on; whether anything was new. A file that is not there yet is empty."""
-        try:
-            with self.path.open("rb") as file:
-                return self._read_on(file)
-        except FileNotFoundError:
-            return False
-
-    def _read_on(self, file: BinaryIO) -> bool:
-        facts = os.fstat(file.fileno())
-        if facts.st_ino != self._file_id or facts.st_size < self._offset:  # another file, or cut short
-            self._file_id, self._offset, self._rest = facts.st_ino, 0, b""
-            self.lines.clear()
-        if facts.st_size == self._offset:
-            return False
-        if facts.st_size - self._offset > LOG_BYTES:
-            self._offset, self._rest = facts.st_size - LOG_BYTES, b""
-        file.seek(self._offset)
-        fresh = file.read(LOG_BYTES)
-        self._offset += len(fresh)
-        *whole, self._rest = (self._rest + fresh).split(b"\n")
-        self._rest = self._rest[-LOG_BYTES:]
-        self.lines.extend(_log_line(line) for line in whole)
-        return True
-
-
-def _log_line(line: bytes) -> str:
-    """One line as it would look: of a progress bar that redraws itself, what it showed last."""
-    text = line.decode("utf-8", "replace").rstrip("\r")
-    return one_line(text.rpartition("\r")[2], 2000)
 
 
 def smooth(steps: Sequence[float], values: Sequence[float]) -> list[float]:
@@ -285,7 +241,11 @@ class RunReader:
         self._record = Record(run, points)
         self._telemetry = TelemetryReader(run.telemetry_file)
         self._devices = Devices()
+        self._healed: list[Healed] = []
+        self._last_told = 0
+        """The newest of the supervisor's events that was read."""
         self._summary: tuple[State, RunSummary] | None = None
+        self._card: tuple[State, int | None, Card] | None = None
         self._shown: tuple[Any, ...] | None = None
 
     def close(self) -> None:
@@ -306,7 +266,7 @@ class RunReader:
             except StoreError as error:
                 problems.append(one_line(str(error)))
         now = time.time()
-        shown = (state, problems, int(now) if state.active else 0, self._model())
+        shown = (state, problems, int(now) if state.active else 0, self._model(), self._carded(state))
         if not changed and shown == self._shown:
             return None
         self._shown = shown
@@ -321,6 +281,11 @@ class RunReader:
         if not self._telemetry.changed():
             return False
         self._devices.update(self._telemetry)
+        newest = self._telemetry.last_event()
+        if newest is not None and newest.id != self._last_told:
+            after = self._last_told if newest.id > self._last_told else 0  # a damaged file is begun anew
+            self._healed += healings(self._telemetry.events(after))
+            self._last_told = newest.id
         return True
 
     def _model(self) -> Path | None:
@@ -333,6 +298,15 @@ class RunReader:
         if self._summary is None or self._summary[0] != state:
             self._summary = (state, summarize(self.run))
         return self._summary[1]
+
+    def _carded(self, state: State) -> Card | None:
+        """Of an ended run, read once, and again when its supervisor has left one."""
+        if state.active or state.name == "finished":
+            return None
+        version = _version(self.run.card_file)
+        if self._card is None or self._card[:2] != (state, version):
+            self._card = (state, version, card_of(self.run, state))
+        return self._card[2]
 
     def _view(self, state: State, now: float, problem: str | None) -> RunView:
         record = self._record
@@ -348,6 +322,8 @@ class RunReader:
             stalled=record.stalled(state, now),
             facts=record.facts,
             stages=record.pipeline.seen(state, now),
+            healed=tuple(self._healed),
+            card=self._carded(state),
             curves={name: follower.curve for name, follower in record.curves.items()},
             smoothed=dict(record.smoothed),
             baseline=record.baseline,
@@ -365,6 +341,13 @@ class RunReader:
 def _file_id(path: Path) -> int | None:
     try:
         return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _version(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
     except FileNotFoundError:
         return None
 

@@ -14,7 +14,7 @@ from textual.message import Message
 from tuiftune.catalog import read_catalog
 from tuiftune.errors import RunNotFound, TuiftuneError
 from tuiftune.run import launch
-from tuiftune.run.folder import Run, is_orphaned, list_runs
+from tuiftune.run.folder import ACTIVE, Run, is_orphaned, list_runs
 from tuiftune.run.summary import RunSummary, summaries
 from tuiftune.text import one_line
 from tuiftune.tui.messages import ActionFailed, CatalogLoaded, RunGone, RunsChanged, RunSnapshot
@@ -161,7 +161,7 @@ class Watcher:
         runs = [self._summarized(run) for run in list_runs(self._workspace)]
         found = [summary for summary in runs if summary is not None]
         for summary in found:
-            if summary.state in ("starting", "running", "stopping"):
+            if summary.state in ACTIVE:
                 self._adopt(Run(Path(summary.path)))
         if found != self._runs:
             self._runs = found

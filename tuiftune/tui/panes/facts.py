@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from time import localtime, strftime
 from typing import ClassVar
 
 from tuiftune.text import one_line
@@ -45,6 +46,9 @@ class FactsPane(Rows):
 
 def _facts(view: RunView) -> Iterator[tuple[str, str]]:
     known = view.facts
+    if view.healed:
+        times = f"{len(view.healed)} times, last " if len(view.healed) > 1 else ""
+        yield "healed", f"{times}at {strftime('%H:%M', localtime(view.healed[-1].time))}"
     if view.best is not None:
         yield "best", f"{figure(view.best.value)} at step {view.best.step:,}"
     bits = view.last("eval/bits_per_byte")

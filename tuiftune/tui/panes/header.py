@@ -1,4 +1,4 @@
-"""Which run this is, what it is doing and, where it failed, why."""
+"""Which run this is, what it is doing and, where it failed or waits, why."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from tuiftune.tui.panes.rows import Row, Rows, Span, beside, wrap
 from tuiftune.tui.widgets.glyphs import STATE_MARKS
 
 WORDS = {
-    "starting": "starting",
-    "stopping": "stopping: it writes a checkpoint first",
-    "interrupted": "interrupted",
+    "pausing": "at the end of its step: ",
+    "stopping": "it writes a checkpoint first, then it ends",
+    "healing": "a new worker goes on; the one before: ",
 }
+"""State -> what stands before its reason."""
 TONES = {"primary": "accent", "success": "good", "warning": "warn", "error": "bad", "muted": "muted"}
 REASON_ROWS = 3
 MADE_UP = "MADE-UP FIGURES (demo)"
@@ -79,10 +80,10 @@ class HeaderPane(Rows):
         view = self._view
         if view is None or not width:
             return []
-        problem = view.problem or view.stalled or view.state.reason
+        problem = view.problem or view.stalled or f"{WORDS.get(view.state.name, '')}{view.state.reason or ''}"
         if view.state.left:
             pids = ", ".join(str(pid) for pid in view.state.left)
-            problem = f"{problem or ''} These processes did not end: {pids}".strip()
+            problem = f"{problem} These processes did not end: {pids}".strip()
         if not problem or (view.state.name == "finished" and not view.problem):
             return []
         tone = "bad" if view.problem or view.state.name == "failed" else "warn"
@@ -97,7 +98,7 @@ def state_spans(view: RunView) -> list[Span]:
     name = view.state.name
     sign, colour = STATE_MARKS.get(name, ("?", "muted"))
     spans: list[Span] = [(f"{MADE_UP}  ", "warn")] if view.made_up else []
-    spans.append((f"{sign} {WORDS.get(name, name)}", TONES[colour]))
+    spans.append((f"{sign} {name}", TONES[colour]))
     if view.state.attempt > 1:
         spans.append((f"  attempt {view.state.attempt}", "muted"))
     if view.elapsed_s is not None:

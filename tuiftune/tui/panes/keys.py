@@ -12,6 +12,11 @@ from textual.screen import Screen
 from tuiftune.tui.palette import keyed_actions
 from tuiftune.tui.panes.rows import Row, Rows, Span, joined
 
+Action = tuple[str, str, DOMNode, str]
+"""Description, key, node, action: as keyed_actions has them."""
+GAP, TIGHT = "  ", " "
+"""Between two keys; the second where not all of them fit with the first."""
+
 
 class KeysPane(Rows):
     """What Textual's Footer shows, as one row: that one is made anew at every change of the keys, and the whole
@@ -40,20 +45,34 @@ class KeysPane(Rows):
         self.redraw()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        palette = self.screen.active_bindings.get(self.app.COMMAND_PALETTE_BINDING)
-        actions = list(keyed_actions(self.screen))
-        if palette is not None:
-            key = self.app.get_key_display(palette.binding)
-            actions.append(("Palette", key, palette.node, palette.binding.action))
         parts: list[list[Span]] = []
         self._places.clear()
         column = 0
+        actions, gap = self._fitting(width)
         for description, key, node, action in actions:
             parts.append([(key, "accent"), (f" {description}", "")])
             last = column + cell_len(f"{key} {description}")
             self._places.append((column, last, action, node))
-            column = last + 2
-        return [joined(parts, width, gap="  ")][:height]
+            column = last + len(gap)
+        return [joined(parts, width, gap)][:height]
+
+    def _fitting(self, width: int) -> tuple[list[Action], str]:
+        """Those that fit into a row, and the gap between them. Where not all do, the palette goes first, then the last
+        of the screen's own: how to leave stays the longest."""
+        shown = list(keyed_actions(self.screen))
+        palette = self.screen.active_bindings.get(self.app.COMMAND_PALETTE_BINDING)
+        if palette is not None:
+            key = self.app.get_key_display(palette.binding)
+            whole = [*shown, ("Palette", key, palette.node, palette.binding.action)]
+            if _cells(whole, GAP) <= width:
+                return whole, GAP
+        while shown:
+            for gap in (GAP, TIGHT):
+                if _cells(shown, gap) <= width:
+                    return shown, gap
+            of_screen = [action for action in shown if action[2] is not self.app]
+            shown.remove((of_screen or shown)[-1])
+        return [], GAP
 
     async def on_click(self, event: events.Click) -> None:
         """Keys can be clicked too."""
@@ -61,3 +80,7 @@ class KeysPane(Rows):
         for first, last, action, node in self._places:
             if first <= column < last:
                 await self.app.run_action(action, node)
+
+
+def _cells(actions: Sequence[Action], gap: str) -> int:
+    return sum(cell_len(f"{key} {what}{gap}") for what, key, _, _ in actions) - len(gap)

@@ -23,6 +23,14 @@ SIGNS = {
     "failed": ("✗", "bad"),
     "stopped": ("■", "warn"),
 }
+STARTING = "the worker is starting: it loads plugins and reads the profile"
+WITHOUT_STAGE = {
+    "queued": "it has not begun; s takes it out of the queue",
+    "paused": "nothing of it runs; a worker is started when it can go on",
+    "healing": "the next worker goes on from the last whole checkpoint",
+    "stopping": "the worker is ending",
+}
+"""State -> what is going on while no stage runs."""
 BAR_CELLS = {70: 20, 100: 30, 150: 48}
 """Width of the pane -> width of the progress bar."""
 PROMPT = "Once upon a time"
@@ -69,8 +77,7 @@ class PipelinePane(Rows):
     def _progress(self, view: RunView, width: int) -> Row:
         running = next((stage for stage in view.stages if stage.status == "running"), None)
         if running is None:
-            words = "the worker is starting: it loads plugins and reads the profile"
-            return [("the worker is ending" if view.state.name == "stopping" else words, "muted")]
+            return [(WITHOUT_STAGE.get(view.state.name, STARTING), "muted")]
         return joined([*_far(running, width), *_figures(view, running)], width)
 
 
@@ -184,7 +191,9 @@ def _what_next(view: RunView, width: int) -> list[Row]:
         ]
     if view.state.name == "finished":
         return [[("this trainer leaves no model", "muted")]]
-    if view.state.name == "failed" and not view.run.has_checkpoint:
-        words = "nothing was trained yet: mend what it says, then start another run (r tries this one again)"
+    if view.state.name == "failed" and not view.run.has_checkpoint and not (view.summary and view.summary.step):
+        words = "nothing was trained yet: mend what it says; r tries it again, w says more"
         return [[(fit(words, width), "muted")]]
-    return [[("r", "accent"), (" resumes it from its last checkpoint", "muted")]]
+    from_where = "its last checkpoint" if view.run.has_checkpoint else "its beginning"
+    why: Row = [("   w", "accent"), (" says why it ended, and what to do", "muted")]
+    return [[("r", "accent"), (f" resumes it from {from_where}", "muted"), *why]]

@@ -10,7 +10,7 @@ from textual.containers import Container
 from textual.message import Message
 from textual.screen import Screen
 
-from tuiftune.run.folder import Run
+from tuiftune.run.folder import RESUMABLE, Run
 from tuiftune.tui.messages import RunView
 from tuiftune.tui.panes.charts import ChartsPane
 from tuiftune.tui.panes.devices import DevicesPane, lines_wanted
@@ -20,24 +20,35 @@ from tuiftune.tui.panes.keys import KeysPane
 from tuiftune.tui.panes.log import LogPane
 from tuiftune.tui.panes.pipeline import PipelinePane
 from tuiftune.tui.panes.samples import SamplesPane
+from tuiftune.tui.panes.why import WhyPane, something_to_tell
 
-RESUMABLE = ("stopped", "failed", "interrupted")
-
-
-class StopAsked(Message):
-    """The user pressed the key that stops the run."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.run = run
+ON_HOLD = ("pausing", "paused")
+WITH_CARD = ("failed", "interrupted")
+"""In these states what ended the run matters more than what its model wrote."""
 
 
-class ResumeAsked(Message):
-    """The user pressed the key that goes on with the run."""
+class Asked(Message):
+    """The user pressed a key that wants something of the run."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.run = run
+
+
+class StopAsked(Asked):
+    """It is to end."""
+
+
+class PauseAsked(Asked):
+    """It is to wait."""
+
+
+class ResumeAsked(Asked):
+    """It is to go on."""
+
+
+class CheckpointAsked(Asked):
+    """It is to write a checkpoint."""
 
 
 class RunScreen(Screen[None]):
@@ -51,7 +62,11 @@ class RunScreen(Screen[None]):
     AUTO_FOCUS = ""
     BINDINGS = [
         Binding("s", "stop", "Stop"),
+        Binding("space", "pause", "Pause"),
         Binding("r", "resume", "Resume"),
+        Binding("space", "resume", "Resume", show=False),
+        Binding("c", "checkpoint", "Save"),
+        Binding("w", "full('why')", "Why"),
         Binding("l", "full('log')", "Log"),
         Binding("m", "full('samples')", "Samples"),
         Binding("x", "cycle_chart", "Chart"),
@@ -72,6 +87,7 @@ class RunScreen(Screen[None]):
         self.facts = FactsPane()
         self.log_pane = LogPane()
         self.samples = SamplesPane()
+        self.why = WhyPane()
 
     def compose(self) -> ComposeResult:
         yield self.header
@@ -83,6 +99,7 @@ class RunScreen(Screen[None]):
                 yield self.facts
         with Container(id="texts"):
             yield self.samples
+            yield self.why
             yield self.log_pane
         yield KeysPane()
 
@@ -115,7 +132,7 @@ class RunScreen(Screen[None]):
         before, self._view = self._view, view
         if self.app.screen is self:
             self._draw(view)
-        if before is None or before.state.name != view.state.name:
+        if before is None or _decides_keys(before) != _decides_keys(view):
             self.refresh_bindings()
 
     def show_others(self, active: int) -> None:
@@ -137,14 +154,22 @@ class RunScreen(Screen[None]):
         self.facts.show(view)
         self.log_pane.show(view)
         self.samples.show(view)
+        self.set_class(view.state.name in WITH_CARD or (view.card is not None and not view.samples), "-why")
+        self.why.show(view)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that can do nothing now are not in the footer."""
         state = self._view.state if self._view else None
         if action == "stop":
             return state is not None and state.active
+        if action == "pause":
+            return state is not None and state.name == "running"
+        if action == "checkpoint":
+            return state is not None and state.name in ("running", "paused")
         if action == "resume":
-            return state is not None and state.name in RESUMABLE
+            return state is not None and state.name in (*RESUMABLE, *ON_HOLD)
+        if action == "full" and parameters == ("why",):
+            return self._view is not None and something_to_tell(self._view)
         return super().check_action(action, parameters)
 
     def action_stop(self) -> None:
@@ -154,6 +179,14 @@ class RunScreen(Screen[None]):
     def action_resume(self) -> None:
         if self._run is not None:
             self.post_message(ResumeAsked(self._run))
+
+    def action_pause(self) -> None:
+        if self._run is not None:
+            self.post_message(PauseAsked(self._run))
+
+    def action_checkpoint(self) -> None:
+        if self._run is not None:
+            self.post_message(CheckpointAsked(self._run))
 
     def action_full(self, pane: str) -> None:
         """A pane on the whole screen, or back."""
@@ -173,11 +206,16 @@ class RunScreen(Screen[None]):
 
     def _set_full(self, pane: str | None) -> None:
         self._full = pane
-        for name in ("log", "samples", "chart"):
+        for name in ("log", "samples", "chart", "why"):
             self.set_class(name == pane, f"-{name}-full")
         if pane != "chart":
             self.charts.set_full(None)
         self.log_pane.set_full(pane == "log")
         self.samples.set_full(pane == "samples")
-        if pane not in ("log", "samples"):
+        self.why.set_full(pane == "why")
+        if pane not in ("log", "samples", "why"):
             self.set_focus(None)
+
+
+def _decides_keys(view: RunView) -> tuple[str, bool]:
+    return view.state.name, something_to_tell(view)

@@ -8,11 +8,16 @@ import os
 from pathlib import Path
 
 STATE_MARKS = {
+    "queued": ("○", "muted"),
     "starting": ("◐", "primary"),
     "running": ("●", "primary"),
+    "pausing": ("◒", "warning"),
+    "paused": ("‖", "warning"),
+    "healing": ("✚", "warning"),
     "stopping": ("◑", "warning"),
     "finished": ("✓", "success"),
     "stopped": ("■", "warning"),
+    "released": ("□", "warning"),
     "failed": ("✗", "error"),
     "interrupted": ("!", "warning"),
 }

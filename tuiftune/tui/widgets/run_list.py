@@ -12,6 +12,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tuiftune import units
+from tuiftune.run.folder import WAITING
 from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line
 from tuiftune.tui.widgets.glyphs import STATE_MARKS
@@ -100,10 +101,9 @@ def _row(run: RunSummary, texts: Sequence[str], widths: Sequence[int]) -> Conten
     sign, colour = STATE_MARKS.get(run.state, ("·", "foreground"))
     style = f"$text-{colour}" if colour not in ("muted", "foreground") else "$foreground 60%"
     state, name, when = (set_cell_size(text, width) for text, width in zip(texts[:3], widths[:3], strict=True))
-    failed = run.state == "failed" and run.reason
     outcome = (
-        one_line(run.reason or "", 200)
-        if failed
+        one_line(run.reason, 200)
+        if run.reason and run.state in ("failed", *WAITING)
         else "".join(perplexity_words(run)).replace(" → ", "→").replace("baseline perplexity", "baseline")
     )
     return Content.assemble(
