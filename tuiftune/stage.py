@@ -36,8 +36,11 @@ class Recorder(Protocol):
     def event(self, kind: str, data: Mapping[str, Any]) -> None: ...
     def sample(self, step: int, prompt: str, text: str, model: str) -> None: ...
     def fact(self, values: Mapping[str, Any]) -> None: ...
-    def copy_history(self, place: Path) -> None: ...
     def log(self, text: str) -> None: ...
+
+
+def _no_history(place: Path) -> None:
+    """Nothing is recorded: a stage that runs by itself."""
 
 
 def _say_nothing(**news: Any) -> None:
@@ -103,6 +106,8 @@ class Context:
     """Most that all checkpoints may take; None for as much as there is."""
     proof: Mapping[str, Any] = field(default_factory=dict)
     """What a checkpoint is to say of where it comes from: see tuiftune.run.proof."""
+    copy_history: Callable[[Path], None] = _no_history
+    """Writes a copy of what the run has recorded to a new file, for a checkpoint."""
     most_tokens: int | None = None
     """Tokens an evaluator may put through the model at once, whatever its options say: memory ran out before."""
     evaluate: LiveEvaluate = _no_evaluators

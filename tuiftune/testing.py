@@ -58,9 +58,6 @@ class ListRecorder:
     def fact(self, values: Mapping[str, Any]) -> None:
         self.facts |= values
 
-    def copy_history(self, place: Path) -> None:
-        """A run's checkpoints keep a copy of its record; lists have none."""
-
     def log(self, text: str) -> None:
         self.lines.append(text)
 

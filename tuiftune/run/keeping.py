@@ -41,7 +41,7 @@ def save_checkpoint(
             write(aside)
             if ctx.proof:
                 write_proof(aside, ctx.proof, step)
-            ctx.recorder.copy_history(aside / HISTORY)
+            ctx.copy_history(aside / HISTORY)
             return publish(aside, ctx.checkpoints, step)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)

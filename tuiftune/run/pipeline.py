@@ -46,6 +46,8 @@ class PipelineRun:
     """A person has said to go on from the checkpoint whatever differs."""
     proof: Mapping[str, Any] = field(default_factory=dict)
     """See Context.proof."""
+    copy_history: Callable[[Path], None] | None = None
+    """See Context.copy_history."""
     most_tokens: int | None = None
     """See Context.most_tokens."""
     current: PlannedStage | None = None
@@ -157,6 +159,7 @@ class PipelineRun:
         folder = self.run_dir / "stages" / f"{planned.index}-{planned.name}"
         folder.mkdir(parents=True, exist_ok=True)
         options, space = self.pipeline.run, self.pipeline.run.checkpoint_space
+        history = {} if self.copy_history is None else {"copy_history": self.copy_history}
         return Context(
             stage_name=planned.name,
             kind=planned.kind,
@@ -176,6 +179,7 @@ class PipelineRun:
             checkpoint_space_bytes=None if space is None else units.parse_size(space, least=0),
             most_tokens=self.most_tokens,
             proof=self.proof,
+            **history,
         )
 
     def _through_cache(

@@ -107,7 +107,7 @@ def _prepare(run: Run, recorder: StoreRecorder, signals: Signals, hooks: EventHo
     pipeline = build(in_force, registry)
     pipeline_run = PipelineRun(workspace, run.path, pipeline, registry, recorder, signals)
     pipeline_run.most_tokens, pipeline_run.forced = history.batch_tokens, history.forced
-    pipeline_run.profile = profile
+    pipeline_run.profile, pipeline_run.copy_history = profile, recorder.copy_history
     hooks.start(registry, pipeline_run)
     pipeline_run.resume_from = _go_on(run, recorder, history.forced)
     recorder.fact({"pipeline": _described(pipeline)})
