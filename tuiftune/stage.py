@@ -39,7 +39,7 @@ class Recorder(Protocol):
     def log(self, text: str) -> None: ...
 
 
-def _no_history(place: Path) -> None:
+def no_history(place: Path) -> None:
     """Nothing is recorded: a stage that runs by itself."""
 
 
@@ -106,7 +106,7 @@ class Context:
     """Most that all checkpoints may take; None for as much as there is."""
     proof: Mapping[str, Any] = field(default_factory=dict)
     """What a checkpoint is to say of where it comes from: see tuiftune.run.proof."""
-    copy_history: Callable[[Path], None] = _no_history
+    copy_history: Callable[[Path], None] = no_history
     """Writes a copy of what the run has recorded to a new file, for a checkpoint."""
     most_tokens: int | None = None
     """Tokens an evaluator may put through the model at once, whatever its options say: memory ran out before."""

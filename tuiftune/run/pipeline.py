@@ -23,7 +23,7 @@ from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run
 from tuiftune.run.proof import as_json, compare, proof_of, read_proof
 from tuiftune.run.stream import TokenStream, load_head
-from tuiftune.stage import Context, DatasetLoader, Evaluator, Recorder, Signals, Stage, Trainer
+from tuiftune.stage import Context, DatasetLoader, Evaluator, Recorder, Signals, Stage, Trainer, no_history
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -46,7 +46,7 @@ class PipelineRun:
     """A person has said to go on from the checkpoint whatever differs."""
     proof: Mapping[str, Any] = field(default_factory=dict)
     """See Context.proof."""
-    copy_history: Callable[[Path], None] | None = None
+    copy_history: Callable[[Path], None] = no_history
     """See Context.copy_history."""
     most_tokens: int | None = None
     """See Context.most_tokens."""
@@ -159,7 +159,6 @@ class PipelineRun:
         folder = self.run_dir / "stages" / f"{planned.index}-{planned.name}"
         folder.mkdir(parents=True, exist_ok=True)
         options, space = self.pipeline.run, self.pipeline.run.checkpoint_space
-        history = {} if self.copy_history is None else {"copy_history": self.copy_history}
         return Context(
             stage_name=planned.name,
             kind=planned.kind,
@@ -179,7 +178,7 @@ class PipelineRun:
             checkpoint_space_bytes=None if space is None else units.parse_size(space, least=0),
             most_tokens=self.most_tokens,
             proof=self.proof,
-            **history,
+            copy_history=self.copy_history,
         )
 
     def _through_cache(
