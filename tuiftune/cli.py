@@ -80,29 +80,81 @@ def init(folder: Path) -> None:
 
 
 @commands.command()
-@click.argument("profile")
+@click.argument("profiles", metavar="PROFILE...", nargs=-1, required=True)
 @set_option
 @click.option("--name", help="A label for the run.")
 @click.option("--detach", is_flag=True, help="Print the run's id and return.")
+@click.option("--queue", "queued", is_flag=True, help="Wait for the runs before and for a free GPU; print ids, return.")
 @json_option
-def run(profile: str, overrides: tuple[str, ...], name: str | None, detach: bool, json_wanted: bool) -> None:
-    """Start PROFILE in the background and follow it. Ctrl+C leaves it running."""
+def run(
+    profiles: tuple[str, ...],
+    overrides: tuple[str, ...],
+    name: str | None,
+    detach: bool,
+    queued: bool,
+    json_wanted: bool,
+) -> None:
+    """Start PROFILE in the background and follow it. Ctrl+C leaves it running.
+
+    With --queue several may be given: one run a GPU at a time, in this order. See: tuiftune queue
+    """
     from tuiftune import catalog, output
     from tuiftune.run import launch
 
+    if len(profiles) > 1 and not queued:
+        raise click.UsageError(f"{len(profiles)} profiles at once would share one GPU. One after the other: --queue")
     workspace = find_workspace()
-    resolved = launch.with_warnings(catalog.resolve_profile(workspace, profile, overrides))
-    for note in resolved.notes:
+    resolved = [launch.with_warnings(catalog.resolve_profile(workspace, one, overrides)) for one in profiles]
+    for note in dict.fromkeys(note for one in resolved for note in one.notes):
         output.word(note)
-    started = launch.start(workspace, resolved, name=name, command=sys.argv)
-    if detach:
+    launch.refuse_problems(resolved)  # of all of them, before the first is started
+    started = [launch.start(workspace, one, name=name, command=sys.argv, queued=queued) for one in resolved]
+    if detach or queued:
         if json_wanted:
-            output.as_json({"id": started.id, "path": str(started.path)})
+            found = [{"id": one.id, "path": str(one.path)} for one in started]
+            output.as_json(found if queued else found[0])
         else:
-            output.fact(started.id)
+            output.fact("\n".join(one.id for one in started))
         return
-    output.word(f"{started.id} runs in the background; Ctrl+C leaves it running")
-    _follow(started, json_wanted)
+    output.word(f"{started[0].id} runs in the background; Ctrl+C leaves it running")
+    _follow(started[0], json_wanted)
+
+
+@commands.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def queue(context: click.Context, json_wanted: bool) -> None:
+    """List the runs that wait for their turn, the next one first. `tuiftune stop RUN` takes one out."""
+    if context.invoked_subcommand is not None:
+        return
+    from tuiftune import output
+    from tuiftune.run import launch
+    from tuiftune.run import queue as queued
+    from tuiftune.run.folder import recorded_state
+
+    workspace = find_workspace()
+    found = [one.run for one in queued.waiting(workspace)]
+    launch.adopt_orphans(found)
+    rows = [(str(place), one.id, recorded_state(one).reason or "") for place, one in enumerate(found, start=1)]
+    if json_wanted:
+        output.as_json([{"place": int(place), "id": name, "reason": reason or None} for place, name, reason in rows])
+    elif rows:
+        output.fact(output.table(rows, ("PLACE>", "RUN", "WAITS")))
+    else:
+        output.word(f"{workspace}: nothing waits. Queue runs with: tuiftune run A B C --queue")
+
+
+@queue.command()
+@click.argument("run_reference", metavar="RUN")
+@click.argument("where", type=click.Choice(["first", "last", "up", "down"]))
+def move(run_reference: str, where: str) -> None:
+    """Give RUN, which waits, another place in the queue."""
+    from tuiftune import output
+    from tuiftune.run import queue as queued
+    from tuiftune.run.folder import find_run
+
+    found = find_run(find_workspace(), run_reference)
+    output.fact(f"{found.id}: place {queued.move(found, where)}")
 
 
 def _follow(run_followed: Any, json_wanted: bool, after_event: int = 0) -> None:

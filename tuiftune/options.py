@@ -66,6 +66,12 @@ class RunOptions(Options):
         description="GPUs the run may use, as CUDA_VISIBLE_DEVICES takes them: '0', '0,1' or UUIDs; "
         "an empty text hides them all",
     )
+    wait_for_vram: Size | None = Field(
+        None, description="of a queued run: start only where so much memory of its GPU is free, e.g. '8GiB'"
+    )
+    wait_for_others: bool = Field(
+        True, description="of a queued run: wait for other programs that compute on its GPU, another user's too"
+    )
     stop_grace: float = Field(
         120.0, gt=0, description="seconds a stop may take for its checkpoint before the worker is killed"
     )

@@ -17,6 +17,12 @@ def user_folder() -> Path:
     return Path(data_home) / "tuiftune"
 
 
+def leases_folder() -> Path:
+    """Locks on GPUs, shared by all workspaces of the user: a name alone, nothing is written into them."""
+    state_home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state_home) / "tuiftune" / "leases"
+
+
 def shipped(name: str) -> Path:
     """The folder `name` ('profiles', 'plugins') that ships with tuiftune.
 

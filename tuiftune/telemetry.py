@@ -47,6 +47,7 @@ GPU_FIELDS = (
     "throttle",
     "slowdown_c",
     "processes",
+    "process_pids",
     "error",
 )
 """Every device has all of them. `throttle`: reasons in words, "" for none; `error`: why it cannot be read."""
@@ -186,7 +187,7 @@ class Device:
             "slowdown_c": self._ask(
                 "nvmlDeviceGetTemperatureThreshold", self._nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
             ),
-            "processes": self._processes(),
+            **self._processes(),
         }
 
     def text(self, name: str) -> str | None:
@@ -214,9 +215,12 @@ class Device:
         bits = self._first(("nvmlDeviceGetCurrentClocksEventReasons",), ("nvmlDeviceGetCurrentClocksThrottleReasons",))
         return None if bits is None else throttle_text(bits)
 
-    def _processes(self) -> int | None:
+    def _processes(self) -> Fields:
+        """How many compute on it, and their pids with blanks between. (Of a container these may be the host's.)"""
         found = self._first(("nvmlDeviceGetComputeRunningProcesses_v3",), ("nvmlDeviceGetComputeRunningProcesses_v2",))
-        return None if found is None else len(found)
+        if found is None:
+            return {"processes": None, "process_pids": None}
+        return {"processes": len(found), "process_pids": " ".join(str(one.pid) for one in found)}
 
     def _first(self, *ways: tuple[Any, ...]) -> Any:
         for name, *arguments in ways:

@@ -197,8 +197,10 @@ class Run:
         return data if isinstance(data, dict) else {}
 
 
-def create(workspace: Path, profile: str, effective: dict[str, Any], origin: dict[str, Any]) -> Run:
-    """Make the folder of a new run, state `starting`, readable by its owner alone.
+def create(
+    workspace: Path, profile: str, effective: dict[str, Any], origin: dict[str, Any], state: str = "starting"
+) -> Run:
+    """Make the folder of a new run, state `starting` or `queued`, readable by its owner alone.
 
     `mkdir` decides when two start at once: each gets a folder of its own.
     Raises WorkspaceError where nothing can be written.
@@ -211,7 +213,7 @@ def create(workspace: Path, profile: str, effective: dict[str, Any], origin: dic
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         run = _make_folder(folder, profile)
-        _fill(run, text, origin)
+        _fill(run, text, origin, state)
     except OSError as error:
         if run is not None:
             shutil.rmtree(run.path, ignore_errors=True)
@@ -222,14 +224,14 @@ def create(workspace: Path, profile: str, effective: dict[str, Any], origin: dic
     return run
 
 
-def _fill(run: Run, profile: str, origin: dict[str, Any]) -> None:
+def _fill(run: Run, profile: str, origin: dict[str, Any], state: str) -> None:
     """What a new run consists of; state.json last, since a folder without it is no run."""
     for folder in (run.requests, run.checkpoints, run.stages):
         folder.mkdir(mode=0o700)
     write_text(run.profile_file, profile)
     write_json(run.origin_file, origin)
     now = time.time()
-    write_state(run, State("starting", since=now, started=now))
+    write_state(run, State(state, since=now, started=now))
 
 
 def _make_folder(folder: Path, profile: str) -> Run:

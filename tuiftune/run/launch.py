@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tuiftune import __version__
 from tuiftune.errors import ProfileError, RunFailed, TuiftuneError
-from tuiftune.run import folder, logout, process, requests
+from tuiftune.run import folder, logout, process, queue, requests
 from tuiftune.run.folder import Run, State
 from tuiftune.run.healing import read_history, write_history
 from tuiftune.run.process import Lock, is_locked
@@ -33,20 +33,18 @@ SECRET = re.compile(r"(?:token|key|secret|password|passwd)$", re.IGNORECASE)
 """Names of values that are written nowhere: HF_TOKEN, hub.api_key; not tokenizer, batch_tokens."""
 
 
-def start(workspace: Path, resolved: ResolvedProfile, *, name: str | None, command: Sequence[str]) -> Run:
+def start(
+    workspace: Path, resolved: ResolvedProfile, *, name: str | None, command: Sequence[str], queued: bool = False
+) -> Run:
     """Make a run's folder and start its supervisor, which outlives this process. Returns once it is there.
+
+    `queued`: it waits for those queued before it and for its GPU; see tuiftune.run.queue.
 
     Raises ProfileError where the profile has problems or names files that are not there, TuiftuneError where it
     is only for others to extend, WorkspaceError where no folder can be made, RunFailed where the supervisor does
     not come up.
     """
-    if resolved.problems or resolved.absent:
-        raise ProfileError(resolved.problems or resolved.absent)
-    if not resolved.runnable:
-        raise TuiftuneError(
-            f"{resolved.name}: names no dataset or no trainer of its own; it is for others to extend. "
-            "See what can be run: tuiftune profiles"
-        )
+    refuse_problems([resolved])
     system = os.uname()
     origin = {
         "profile": resolved.name,
@@ -59,9 +57,25 @@ def start(workspace: Path, resolved: ResolvedProfile, *, name: str | None, comma
         "logout": logout.look().to_json(),
         "created": time.time(),
     }
-    run = folder.create(workspace, resolved.name, resolved.effective, origin)
+    run = folder.create(workspace, resolved.name, resolved.effective, origin, "queued" if queued else "starting")
+    if queued:
+        queue.join(run)
     _start_supervisor(run)
     return run
+
+
+def refuse_problems(profiles: Sequence[ResolvedProfile]) -> None:
+    """Raises ProfileError where profiles have problems or name files that are not there, TuiftuneError where one is
+    only for others to extend."""
+    problems = [problem for one in profiles for problem in one.problems or one.absent]
+    if problems:
+        raise ProfileError(problems)
+    for one in profiles:
+        if not one.runnable:
+            raise TuiftuneError(
+                f"{one.name}: names no dataset or no trainer of its own; it is for others to extend. "
+                "See what can be run: tuiftune profiles"
+            )
 
 
 def resume(run: Run, force: bool = False) -> None:
@@ -199,7 +213,7 @@ def _start_supervisor(run: Run) -> None:
     except TuiftuneError as error:
         _give_up(run, str(error))
     deadline = time.monotonic() + START_S
-    while not is_locked(run.supervisor_lock) and folder.recorded_state(run).name == "starting":
+    while not is_locked(run.supervisor_lock) and folder.recorded_state(run).name in ("starting", "queued"):
         if time.monotonic() > deadline:
             _give_up(run, f"the supervisor did not come up within {START_S:.0f} s")
         time.sleep(0.02)

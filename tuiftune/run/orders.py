@@ -67,6 +67,8 @@ class Orders:
             return f"{request.kind!r} is not something this version can be asked"
         if request.kind not in ENDING and state.name == "stopping":
             return "the run is stopping"
+        if request.kind not in ENDING and state.name == "queued":
+            return "the run waits in the queue (take it out with: tuiftune stop RUN)"
         if request.kind != "resume" or ASKED in self._control.holds:
             return None
         if state.name in ("paused", "pausing"):

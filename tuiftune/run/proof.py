@@ -113,7 +113,8 @@ def compare(then: Proof, now: Proof, step: int, step_then: int) -> Verdict:
 
 
 def _profile_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    hard, soft = [], []
+    hard: list[str] = []
+    soft: list[str] = []
     for key in sorted({*then, *now}):
         if then.get(key) == now.get(key):
             continue

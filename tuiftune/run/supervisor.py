@@ -26,13 +26,15 @@ from tuiftune.run.ending import Ending, oom_kills, without_a_word
 from tuiftune.run.folder import Run, State, exit_reason, exit_record, recorded_state, write_state
 from tuiftune.run.healing import Cure, Failure, History, Incurable, cure_of, read_history, write_history
 from tuiftune.run.heat import HeatGuard
+from tuiftune.run.lease import CPU, Leases, gpus, wished
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.orders import HEAT, Orders
 from tuiftune.run.process import Identity, Lock, is_locked
+from tuiftune.run.queue import Turn
 from tuiftune.run.requests import Request
 from tuiftune.run.room import checkpoint_bytes, shortage
 from tuiftune.run.supervisor_log import Record, log, log_of_the_run
-from tuiftune.run.telemetry_source import TelemetrySource
+from tuiftune.run.telemetry_source import Sample, TelemetrySource
 from tuiftune.run.throttling import Throttling
 from tuiftune.run.worker_start import MARK, RunTable, worker_command, worker_environment
 
@@ -40,6 +42,7 @@ TICK_S = 0.25
 """How soon a request is seen; the end of the worker is seen at once."""
 FIND_WORKER_S = 10.0
 SWEEP_S = 10.0
+VRAM_S = 5.0
 SAVE_S = 600.0
 """A disk that is full at the end of a run is waited for this long."""
 
@@ -82,6 +85,13 @@ class Supervisor:
         self._orders = Orders(run, self._record)
         self._ballast = Ballast(run.path)
         self._heat = HeatGuard(self._table.max_temperature_c, self._table.devices)
+        self._leases = Leases()
+        self._devices = self._table.devices
+        """For the worker's CUDA_VISIBLE_DEVICES."""
+        self._on_gpu: set[int] = set()
+        """Pids of this run that were last seen on a GPU."""
+        self._sample: Sample | None = None
+        """The newest look at the machine."""
         self._telemetry = telemetry(run.path, errors=None)
         self._throttling = Throttling()
 
@@ -90,10 +100,9 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
         try:
-            ending = self._see_to_the_end()
+            self._finish(self._see_to_the_end())
         finally:
             self._telemetry.close()
-        self._finish(ending)
 
     def _see_to_the_end(self) -> Ending:
         worker = self._begin()
@@ -113,10 +122,33 @@ class Supervisor:
 
     def _begin(self) -> Identity | Ending | None:
         """The worker: started, or the one that is there; None when it has ended before it was found."""
+        if self._state.name == "queued" and not is_locked(self._run.worker_lock):
+            return self._wait_for_turn() or self._start(self._state.attempt)
         name = self._state.name
         if is_locked(self._run.worker_lock) or name not in ("starting", "healing"):
             return self._adopt()
         return self._start(self._state.attempt + (name == "healing"))
+
+    def _wait_for_turn(self) -> Ending | None:
+        """Until the devices are this run's; how it ended, where it was taken out of the queue."""
+        turn = Turn(self._run, self._leases)
+        log("queued")
+        while True:
+            self._tick(None)
+            if self._orders.is_to_end:
+                return Ending("stopped", "taken out of the queue as asked")
+            if self._asked_by_signal:
+                return Ending("stopped", "taken out of the queue: its supervisor was told to end")
+            try:
+                reason = turn.look(self._sample.devices if self._sample else None)
+            except OSError as error:
+                reason = f"the queue cannot be read: {error}"
+            if reason is None:
+                self._devices = turn.devices or self._devices
+                return None
+            if reason != self._state.reason:
+                self._enter("queued", None, reason)
+            time.sleep(TICK_S)
 
     # ---- start and adoption
 
@@ -150,7 +182,7 @@ class Supervisor:
                 stdout=output,
                 stderr=output,
                 cwd=self._run.path.parent.parent,
-                env=worker_environment(self._run, self._table.devices),
+                env=worker_environment(self._run, self._devices),
                 start_new_session=True,
             )
         finally:
@@ -270,6 +302,8 @@ class Supervisor:
         sample = self._telemetry.poll()
         if sample is not None:
             self._record.write(lambda writer: writer.sample(sample.time, sample.devices))
+            self._sample = sample
+            self._look_at_leases(sample)
             if self._heat.feed(sample.devices) != self._orders.why_held(HEAT):
                 self._orders.hold(HEAT, self._heat.hold)
             for alert in self._throttling.look(sample.time, sample.devices):
@@ -278,6 +312,20 @@ class Supervisor:
             text = self._telemetry.problem
             log(text)
             self._record.event("telemetry", {"text": text})
+
+    def _look_at_leases(self, sample: Sample) -> None:
+        """Which processes of this run are on a GPU; and a run that did not wait for its devices shares them, so that
+        queued ones wait for it."""
+        listed = pids_on_gpus(sample)
+        self._on_gpu = listed & {one.pid for one in self._of_this_run()} if listed else set()
+        if self._state.name not in ("running", "pausing", "paused") or self._leases.held:
+            return
+        allowed, count = wished(sample.devices, self._devices, 1)
+        names = gpus(sample.devices)
+        try:
+            self._leases.take([names[one] for one in allowed[:count]] or [CPU], alone=False)
+        except OSError as error:
+            log(f"the GPU cannot be marked as used: {error}")
 
     def _tell_alert(self, alert: dict[str, Any], when: float) -> None:
         log(alert["text"])
@@ -391,6 +439,9 @@ class Supervisor:
         left = process.end_all(self._left_over, SWEEP_S)
         if left:
             log(f"still there: {pids_text(left)}")
+        held = self._vram_still_held()
+        if held:
+            log(f"their VRAM was not given back within {VRAM_S:.0f} s: {', '.join(map(str, held))}")
         self._ballast.drop()
         now = time.time()
         self._state = replace(
@@ -400,7 +451,7 @@ class Supervisor:
             kind=ending.kind,
             since=now,
             ended=None if ending.state in ("interrupted", "released") else now,
-            left=[one.pid for one in left],
+            left=sorted({one.pid for one in left} | held),
         )
         self._save_at_last()
         leave_card(self._run, self._state)
@@ -408,6 +459,17 @@ class Supervisor:
         log(f"{ending.state}{f': {ending.reason}' if ending.reason else ''}")
         self._orders.answer_all(ending, self._killed)
         self._record.close()
+
+    def _vram_still_held(self) -> set[int]:
+        """Pids of this run that the driver still lists after they are gone; asked for some seconds."""
+        ours, begun, until = self._on_gpu, time.time(), time.monotonic() + VRAM_S
+        listed = set(ours)
+        while ours & listed and time.monotonic() < until:
+            sample = self._telemetry.poll()
+            if sample is not None and sample.time > begun:
+                listed = pids_on_gpus(sample)
+            time.sleep(0.05)
+        return ours & listed
 
     def _left_over(self) -> list[Identity]:
         """What came from the worker and is still there, whosever child it is now."""
@@ -455,6 +517,12 @@ def run_table(run: Run) -> RunTable:
     except TuiftuneError as error:
         log(str(error))
         return RunTable()
+
+
+def pids_on_gpus(sample: Sample) -> set[int]:
+    """Of all programs that compute on any GPU."""
+    texts = [str(fields.get("process_pids") or "") for fields in sample.devices.values()]
+    return {int(pid) for text in texts for pid in text.split()}
 
 
 def pids_text(processes: list[Identity]) -> str:
