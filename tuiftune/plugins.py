@@ -27,7 +27,7 @@ from typing import Any
 
 import pluggy
 
-from tuiftune import __version__, hookspecs
+from tuiftune import __version__, hookspecs, trust
 from tuiftune.catalog import LOADED, LOADING, PluginInfo
 from tuiftune.errors import PluginError, Problem
 from tuiftune.options import Options
@@ -272,6 +272,9 @@ def _run_file(path: Path) -> tuple[Any, str]:
     What is hashed is what is run: no `.pyc` is read or written (one is taken for fresh when a file of the
     same size is written within the same second).
     """
+    loose = trust.fault(path)
+    if loose:
+        raise _Refused(f"not loaded: {loose[0]}", hint=loose[1])
     source = path.read_bytes()
     name = "_tuiftune_plugin_" + re.sub(r"\W", "_", path.stem)
     spec = importlib.util.spec_from_file_location(name, path)

@@ -104,7 +104,7 @@ def assert_said_once(done: Any, run: Any, sentence: str) -> None:
     assert said[0].startswith(f"{run.id} failed after ")
     assert said[0].endswith(sentence)
     assert "Traceback" not in done.stderr
-    assert f"tuiftune logs {run.id}" in done.stderr
+    assert f"tuiftune why {run.id}" in done.stderr
 
 
 def assert_never_trained(cli: Any, run: Any) -> None:

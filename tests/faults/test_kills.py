@@ -78,7 +78,7 @@ def test_a_worker_that_is_killed_is_started_again_from_its_checkpoint(
 
 
 def test_crashes_without_progress_end_in_a_failure_and_a_resume_counts_anew(
-    profile: Profile, started: Started, in_state: InState
+    profile: Profile, started: Started, in_state: InState, until: Until
 ) -> None:
     run = started(profile("demo"), "train.steps=30", "train.crash_at=12", "run.max_restarts=3")
     state = in_state(run, "failed")
@@ -89,6 +89,7 @@ def test_crashes_without_progress_end_in_a_failure_and_a_resume_counts_anew(
     )
     launch.resume(run)
     assert in_state(run, "failed").attempt == 4
+    until(lambda: not is_locked(run.supervisor_lock))
     nothing_is_left(run)
 
 

@@ -24,6 +24,7 @@ from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.process import is_locked
 from tuiftune.run.telemetry_db import TelemetryReader
 from tuiftune.run.worker_start import MARK
+from tuiftune.secrets import without_secrets
 
 WaitUntil = Callable[..., Any]
 
@@ -156,7 +157,7 @@ def test_secrets_on_the_command_line_are_written_nowhere(
     ],
 )
 def test_what_is_named_like_a_secret_is_masked_and_a_tokenizer_is_not(argument: str, written: str) -> None:
-    assert launch.without_secrets([argument]) == [written]
+    assert without_secrets([argument]) == [written]
 
 
 def test_a_supervisor_that_does_not_start_is_a_failed_run_with_the_reason(

@@ -216,7 +216,7 @@ async def test_r_goes_on_with_a_run_or_says_why_not(make: Any, shown: Any, monke
     recorded = make.running(60)
     recorded.finish("stopped")
 
-    def refuse(_run: Run) -> None:
+    def refuse(_run: Run, _force: bool = False) -> None:
         raise RunFailed("the supervisor did not come up")
 
     monkeypatch.setattr(launch, "resume", refuse)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tuiftune.run import failure
 from tuiftune.run.folder import RESUMABLE, Run
-from tuiftune.run.launch import without_secrets
+from tuiftune.secrets import without_secrets
 
 KILLED: Final = "killed"
 """A crash that was no exception: a signal, or an end without a word."""

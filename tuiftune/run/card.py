@@ -24,6 +24,7 @@ from tuiftune.run.store import EventRow
 from tuiftune.run.summary import json_number
 from tuiftune.run.supervisor_log import log
 from tuiftune.run.telemetry_db import TelemetryReader
+from tuiftune.secrets import masked
 from tuiftune.text import one_line
 
 LOG_LINES = 20
@@ -197,8 +198,9 @@ def healings(events: Iterable[EventRow]) -> list[Healed]:
 
 
 def _safe(text: str, limit: int = LINE) -> str:
-    """The one door through which words get onto a card: nothing that steers a terminal, nothing without an end."""
-    return one_line(text, limit)
+    """The one door through which words get onto a card: nothing that steers a terminal, no secret, nothing
+    without an end."""
+    return masked(one_line(text, limit))
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from tuiftune.run.files import sync_folder, write_json
+from tuiftune.run.files import read_json, sync_folder, write_json
 
 SEAL = "complete.json"
 """Written last: step, and size and sha256 of every file. A folder without it is not a checkpoint."""
@@ -63,7 +62,7 @@ def flaw(folder: Path, by_content: bool = True) -> str | None:
     Without `by_content` only names and sizes are looked at: that costs milliseconds where gigabytes are to be read.
     """
     try:
-        seal = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        seal = read_json(folder / SEAL)
         step, files = int(seal["step"]), dict(seal["files"])
         recorded = {name: (int(item["size"]), str(item["sha256"])) for name, item in files.items()}
     except FileNotFoundError:

@@ -7,18 +7,16 @@ writers: a run that is held stays held when its supervisor is killed, and the ne
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tuiftune.run.files import write_json
+from tuiftune.run.files import read_json, write_json
 
 LOOK_S = 0.2
 """How soon the worker sees what is asked; a look that finds nothing costs a `stat`."""
-LARGEST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -86,9 +84,7 @@ def read_said(path: Path) -> Said:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST:
-            return {}
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}

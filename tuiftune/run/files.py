@@ -36,6 +36,19 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, text + "\n")
 
 
+LARGEST = 16 << 20
+"""No file of a run that is read whole is larger: one that is was not written by us."""
+
+
+def read_json(path: Path, largest: int = LARGEST) -> Any:
+    """Raises OSError; ValueError where it is no JSON, or too large to be read."""
+    with path.open("rb") as file:
+        data = file.read(largest + 1)
+    if len(data) > largest:
+        raise ValueError(f"larger than {largest:,} bytes")
+    return json.loads(data)
+
+
 def _encodable(text: str) -> bool:
     try:
         text.encode("utf-8")

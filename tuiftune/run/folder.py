@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
@@ -15,7 +14,7 @@ from typing import Any
 
 from tuiftune.errors import RunNotFound, WorkspaceError
 from tuiftune.paths import runs_folder
-from tuiftune.run.files import write_json, write_text
+from tuiftune.run.files import read_json, write_json, write_text
 from tuiftune.run.process import Identity, boot_id, is_locked
 
 ACTIVE = ("queued", "starting", "running", "pausing", "paused", "stopping", "healing")
@@ -191,7 +190,7 @@ class Run:
     def origin(self) -> dict[str, Any]:
         """The content of origin.json; empty when it cannot be read."""
         try:
-            data = json.loads(self.origin_file.read_text(encoding="utf-8"))
+            data = read_json(self.origin_file)
         except (OSError, ValueError):
             return {}
         return data if isinstance(data, dict) else {}
@@ -247,11 +246,12 @@ def _make_folder(folder: Path, profile: str) -> Run:
 
 
 def list_runs(workspace: Path) -> list[Run]:
-    """Every run of a workspace, the newest first."""
+    """Every run of a workspace, the newest first. A link is none: a run is what lies in the folder itself."""
     folder = runs_folder(workspace)
     if not folder.is_dir():
         return []
-    runs = [Run(entry) for entry in folder.iterdir() if (entry / "state.json").is_file()]
+    found = (Path(entry.path) for entry in os.scandir(folder) if not entry.is_symlink())
+    runs = [Run(path) for path in found if (path / "state.json").is_file()]
     return sorted(runs, key=lambda run: (_started(run), run.id), reverse=True)
 
 
@@ -296,7 +296,7 @@ def recorded_state(run: Run) -> State:
     Raises RunNotFound where it is not there or cannot be read.
     """
     try:
-        return State.from_json(json.loads(run.state_file.read_bytes()))
+        return State.from_json(read_json(run.state_file))
     except OSError as error:
         raise RunNotFound(f"{run.state_file}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -326,7 +326,7 @@ def _stamped(run: Run) -> float:
 def exit_record(run: Run) -> dict[str, Any]:
     """What exit.json says of the newest attempt; empty where the worker did not come to write it."""
     try:
-        data = json.loads(run.exit_file.read_text(encoding="utf-8"))
+        data = read_json(run.exit_file)
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) and data.get("outcome") in ("finished", "stopped", "failed") else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from tuiftune import units
 from tuiftune.errors import StoreError
 from tuiftune.run import launch
 from tuiftune.run.folder import RESUMABLE, Run, State, state_of
+from tuiftune.run.log_rotation import older
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.news import SupervisorNews, worker_news
 from tuiftune.run.progress import Pipeline, StageView
@@ -305,8 +307,13 @@ def log_lines(run: Run, keep_following: bool) -> Iterator[str]:
     if not run.worker_log.exists():
         return
     rest = b""
+    with contextlib.suppress(FileNotFoundError), older(run.worker_log).open("rb") as file:
+        for line in file:
+            yield line.rstrip(b"\n").decode("utf-8", "replace")
     with run.worker_log.open("rb") as file:
         while True:
+            if file.tell() > os.fstat(file.fileno()).st_size:  # it was too long and has been begun anew
+                file.seek(0)
             ended = not keep_following or not state_of(run).active  # looked at before the last read
             while chunk := file.read(1 << 20):
                 *whole, rest = (rest + chunk).split(b"\n")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from tuiftune.run import failure
 from tuiftune.run.control import Said
-from tuiftune.run.files import write_json
+from tuiftune.run.files import read_json, write_json
 
 LESS_MEMORY_TIMES = 6
 """How often a run is tried again with less memory."""
@@ -151,7 +150,7 @@ def _times(number: int, what: str) -> str:
 def read_history(path: Path) -> History:
     """What was done so far; nothing where the file is not there or cannot be read."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         return History(**{one.name: data[one.name] for one in fields(History) if one.name in data})
     except (OSError, ValueError, TypeError, AttributeError):
         return History()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from tuiftune.run.folder import Run, State
 from tuiftune.run.healing import read_history, write_history
 from tuiftune.run.process import Lock, is_locked
 from tuiftune.run.worker_start import RunTable
+from tuiftune.secrets import without_secrets
 from tuiftune.text import one_line
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ START_S = 15.0
 """A supervisor takes its lock within 0.2 s; after this long it never will."""
 ANSWER_S = 30.0
 """Beyond the grace of a stop: time to kill what is left and to write the end down."""
-
-SECRET = re.compile(r"(?:token|key|secret|password|passwd)$", re.IGNORECASE)
-"""Names of values that are written nowhere: HF_TOKEN, hub.api_key; not tokenizer, batch_tokens."""
 
 
 def start(
@@ -178,19 +175,6 @@ def _late(run: Run, kind: str) -> str:
 
 def supervisor_command(run: Run) -> list[str]:
     return process.python("-m", "tuiftune.run.supervisor", str(run.path))
-
-
-def without_secrets(command: Sequence[str]) -> list[str]:
-    """A command line fit to be written down: of `hub.token=abc` the value is left out."""
-    return [_masked(argument) for argument in command]
-
-
-def _masked(argument: str) -> str:
-    parts = argument.split("=")
-    for index, part in enumerate(parts[:-1]):
-        if SECRET.search(part.strip()):
-            return "=".join([*parts[: index + 1], "***"])
-    return argument
 
 
 def with_warnings(resolved: ResolvedProfile) -> ResolvedProfile:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import faulthandler
-import io
 import os
 import sys
 import threading
 from typing import NoReturn
+
+from tuiftune.secrets import mask_streams
 
 LEAVE_S = 5.0
 """After this long a thread of a plugin that is still there, or a library's clean-up, is not waited for."""
 
 
 def prepare_log() -> None:
-    """Before anything is printed: a log is UTF-8 whatever the locale says, since what a plugin prints must not fail;
-    and a crash in native code writes down which line of Python it came from."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    """Before anything is printed: a log is UTF-8 whatever the locale says, since what a plugin prints must not fail,
+    and has no secrets in it; a crash in native code writes down which line of Python it came from."""
+    mask_streams()
     faulthandler.enable(all_threads=False)
 
 

@@ -51,7 +51,8 @@ def _candidates(workspace: Path) -> Iterable[Run]:
     folder = runs_folder(workspace)
     if not folder.is_dir():
         return []
-    return [Run(Path(entry.path)) for entry in os.scandir(folder) if (Path(entry.path) / NUMBER).is_file()]
+    found = (Path(entry.path) for entry in os.scandir(folder) if not entry.is_symlink())
+    return [Run(path) for path in found if (path / NUMBER).is_file()]
 
 
 def _number(run: Run) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 from tuiftune.errors import StoreError
 from tuiftune.run.metrics_db import MetricsWriter
 from tuiftune.run.record_mending import copy_store, mend
+from tuiftune.secrets import masked
 from tuiftune.text import one_line
 
 log = logging.getLogger("tuiftune")
@@ -77,7 +78,7 @@ class StoreRecorder:
         self._queue.put(lambda writer: writer.sample(step, prompt, text, model, now))
 
     def fact(self, values: Mapping[str, Any]) -> None:
-        kept = dict(values)
+        kept = {key: _storable(value) for key, value in values.items()}
         self._queue.put(lambda writer: writer.fact(kept))
 
     def copy_history(self, place: Path) -> None:
@@ -200,5 +201,12 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
 
 
 def _storable(value: Any) -> Any:
-    """A text with lone surrogates (of a file name that is not UTF-8) cannot be stored: they become '?'."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    """A text without secrets, and without lone surrogates (of a file name that is not UTF-8), which cannot be stored:
+    they become '?'."""
+    if isinstance(value, str):
+        return masked(value).encode("utf-8", "replace").decode()
+    if isinstance(value, list | tuple):
+        return [_storable(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _storable(one) for key, one in value.items()}
+    return value

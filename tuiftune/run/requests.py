@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Collection
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuiftune.errors import TuiftuneError
-from tuiftune.run.files import write_json
+from tuiftune.run.files import read_json, write_json
 
 KINDS = ("stop", "kill", "release", "pause", "resume", "checkpoint")
 """stop: checkpoint, then end. kill: end the whole tree now. release: as stop, and the run counts as paused. pause: wait
@@ -64,7 +63,9 @@ def read(folder: Path, skip: Collection[str] = ()) -> list[Request]:
 def _read(path: Path) -> Request | None:
     """One request; None for a file that is gone or is no request (a person's, or damaged)."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_uid not in (0, os.getuid()):  # in a folder of ours alone there can be none
+            return None
+        data = read_json(path)
         return Request(path.stem, str(data["kind"]), float(data["asked_at"]), data.get("answer"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

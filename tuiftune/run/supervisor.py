@@ -27,6 +27,7 @@ from tuiftune.run.folder import Run, State, exit_reason, exit_record, recorded_s
 from tuiftune.run.healing import Cure, Failure, History, Incurable, cure_of, read_history, write_history
 from tuiftune.run.heat import HeatGuard
 from tuiftune.run.lease import CPU, Leases, gpus, wished
+from tuiftune.run.log_rotation import ShortLog, older
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.orders import HEAT, Orders
 from tuiftune.run.process import Identity, Lock, is_locked
@@ -84,6 +85,7 @@ class Supervisor:
         self._record = Record(run.telemetry_file)
         self._orders = Orders(run, self._record)
         self._ballast = Ballast(run.path)
+        self._short_log = ShortLog(run.worker_log)
         self._heat = HeatGuard(self._table.max_temperature_c, self._table.devices)
         self._leases = Leases()
         self._devices = self._table.devices
@@ -245,6 +247,7 @@ class Supervisor:
             self._obey(request, worker)
         self._look_at_devices()
         self._ballast.look()
+        self._shorten_log()
         if worker is None:
             return
         if self._asked_by_signal:
@@ -253,6 +256,14 @@ class Supervisor:
             grace = self._table.stop_grace_s
             self._kill(worker, f"killed: it had not stopped {grace:g} s after it was asked to")
         self._hear(worker)
+
+    def _shorten_log(self) -> None:
+        try:
+            if self._short_log.look():
+                self._log_from = 0
+                log(f"{self._run.worker_log.name} was too long: its last part is in {older(self._run.worker_log).name}")
+        except OSError as error:
+            log(f"{self._run.worker_log.name} cannot be shortened: {error}")
 
     def _own_children(self) -> set[int]:
         """Those whose end somebody waits for."""

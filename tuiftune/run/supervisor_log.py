@@ -12,13 +12,14 @@ from typing import Any
 
 from tuiftune.errors import TuiftuneError
 from tuiftune.run.telemetry_db import TelemetryWriter
+from tuiftune.secrets import masked
 from tuiftune.text import one_line
 
 
 def log(text: str) -> None:
     """A line in supervisor.log, which is this process's standard error."""
     with contextlib.suppress(OSError):  # a full disk must not end the supervisor
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {one_line(text, 2000)}", file=sys.stderr, flush=True)
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {masked(one_line(text, 2000))}", file=sys.stderr, flush=True)
 
 
 def log_of_the_run(path: Path, text: str) -> None:

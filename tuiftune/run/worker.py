@@ -28,6 +28,7 @@ from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.pipeline import PipelineRun
 from tuiftune.run.process import Lock
 from tuiftune.run.recorder import StoreRecorder
+from tuiftune.secrets import masked
 from tuiftune.stage import Signals, Trainer
 
 EXIT_FINISHED, EXIT_FAILED, EXIT_STOPPED = 0, 1, 3
@@ -108,6 +109,10 @@ def _prepare(run: Run, recorder: StoreRecorder, signals: Signals, hooks: EventHo
     pipeline_run = PipelineRun(workspace, run.path, pipeline, registry, recorder, signals)
     pipeline_run.most_tokens, pipeline_run.forced = history.batch_tokens, history.forced
     pipeline_run.profile, pipeline_run.copy_history = profile, recorder.copy_history
+    if pipeline.model.trust_remote_code:
+        text = "model.trust_remote_code is true: Python code that comes with the model runs as you"
+        recorder.log(text)
+        recorder.event("message", {"stage": None, "text": text})
     hooks.start(registry, pipeline_run)
     pipeline_run.resume_from = _go_on(run, recorder, history.forced)
     recorder.fact({"pipeline": _described(pipeline)})
@@ -173,11 +178,11 @@ def _end(
 ) -> dict[str, Any]:
     return {
         "outcome": outcome,
-        "sentence": sentence,
+        "sentence": sentence and masked(sentence),
         "kind": kind,
         "step": step,
         "time": time.time(),
-        "traceback": trace,
+        "traceback": trace and masked(trace),
     }
 
 

@@ -25,6 +25,7 @@ import torch
 from tuiftune.errors import NoMemory, ProcessLost
 from tuiftune.run.ending import oom_kills
 from tuiftune.run.failure import OOM, kind_of
+from tuiftune.secrets import mask_streams
 
 PATIENCE = datetime.timedelta(days=7)
 """The others wait while the first evaluates, samples and saves, or a run is held."""
@@ -182,6 +183,7 @@ def _other(rank: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> 
         return
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    mask_streams()
     try:
         work(rank, *arguments)
     except Exception as error:

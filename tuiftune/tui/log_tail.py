@@ -34,9 +34,10 @@ class LogTail:
 
     def _read_on(self, file: BinaryIO) -> bool:
         facts = os.fstat(file.fileno())
-        if facts.st_ino != self._file_id or facts.st_size < self._offset:  # another file, or cut short
-            self._file_id, self._offset, self._rest = facts.st_ino, 0, b""
+        if facts.st_ino != self._file_id:
             self.lines.clear()
+        if facts.st_ino != self._file_id or facts.st_size < self._offset:  # another file, or begun anew
+            self._file_id, self._offset, self._rest = facts.st_ino, 0, b""
         if facts.st_size == self._offset:
             return False
         if facts.st_size - self._offset > LOG_BYTES:
