@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tuiftune.errors import StoreError, TuiftuneError
 from tuiftune.run import failure, process
@@ -25,9 +24,8 @@ from tuiftune.run.checkpoints import step_folders, step_of
 from tuiftune.run.ending import Ending, oom_kills, without_a_word
 from tuiftune.run.folder import Run, State, exit_reason, exit_record, recorded_state, write_state
 from tuiftune.run.healing import Cure, Failure, History, Incurable, cure_of, read_history, write_history
-from tuiftune.run.heat import HeatGuard
-from tuiftune.run.lease import CPU, Leases, gpus, wished
 from tuiftune.run.log_rotation import ShortLog, older
+from tuiftune.run.machine import VRAM_S, Machine
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.orders import HEAT, Orders
 from tuiftune.run.process import Identity, Lock, is_locked
@@ -35,15 +33,13 @@ from tuiftune.run.queue import Turn
 from tuiftune.run.requests import Request
 from tuiftune.run.room import checkpoint_bytes, shortage
 from tuiftune.run.supervisor_log import Record, log, log_of_the_run
-from tuiftune.run.telemetry_source import Sample, TelemetrySource
-from tuiftune.run.throttling import Throttling
+from tuiftune.run.telemetry_source import TelemetrySource
 from tuiftune.run.worker_start import MARK, RunTable, worker_command, worker_environment
 
 TICK_S = 0.25
 """How soon a request is seen; the end of the worker is seen at once."""
 FIND_WORKER_S = 10.0
 SWEEP_S = 10.0
-VRAM_S = 5.0
 SAVE_S = 600.0
 """A disk that is full at the end of a run is waited for this long."""
 
@@ -86,16 +82,7 @@ class Supervisor:
         self._orders = Orders(run, self._record)
         self._ballast = Ballast(run.path)
         self._short_log = ShortLog(run.worker_log)
-        self._heat = HeatGuard(self._table.max_temperature_c, self._table.devices)
-        self._leases = Leases()
-        self._devices = self._table.devices
-        """For the worker's CUDA_VISIBLE_DEVICES."""
-        self._on_gpu: set[int] = set()
-        """Pids of this run that were last seen on a GPU."""
-        self._sample: Sample | None = None
-        """The newest look at the machine."""
-        self._telemetry = telemetry(run.path, errors=None)
-        self._throttling = Throttling()
+        self._machine = Machine(run, self._table, self._record, telemetry)
 
     def supervise(self) -> None:
         """Until the run has ended and its end is recorded."""
@@ -104,7 +91,7 @@ class Supervisor:
         try:
             self._finish(self._see_to_the_end())
         finally:
-            self._telemetry.close()
+            self._machine.close()
 
     def _see_to_the_end(self) -> Ending:
         worker = self._begin()
@@ -133,7 +120,7 @@ class Supervisor:
 
     def _wait_for_turn(self) -> Ending | None:
         """Until the devices are this run's; how it ended, where it was taken out of the queue."""
-        turn = Turn(self._run, self._leases)
+        turn = Turn(self._run, self._machine.leases)
         log("queued")
         while True:
             self._tick(None)
@@ -142,11 +129,12 @@ class Supervisor:
             if self._asked_by_signal:
                 return Ending("stopped", "taken out of the queue: its supervisor was told to end")
             try:
-                reason = turn.look(self._sample.devices if self._sample else None)
+                sample = self._machine.sample
+                reason = turn.look(sample.devices if sample else None)
             except OSError as error:
                 reason = f"the queue cannot be read: {error}"
             if reason is None:
-                self._devices = turn.devices or self._devices
+                self._machine.devices = turn.devices or self._machine.devices
                 return None
             if reason != self._state.reason:
                 self._enter("queued", None, reason)
@@ -184,7 +172,7 @@ class Supervisor:
                 stdout=output,
                 stderr=output,
                 cwd=self._run.path.parent.parent,
-                env=worker_environment(self._run, self._devices),
+                env=worker_environment(self._run, self._machine.devices),
                 start_new_session=True,
             )
         finally:
@@ -245,11 +233,14 @@ class Supervisor:
             self._save(self._state)
         for request in self._orders.new():
             self._obey(request, worker)
-        self._look_at_devices()
+        self._machine.look()
+        if self._machine.too_hot != self._orders.why_held(HEAT):
+            self._orders.hold(HEAT, self._machine.too_hot)
         self._ballast.look()
         self._shorten_log()
         if worker is None:
             return
+        self._machine.share_devices()
         if self._asked_by_signal:
             self._stop(worker)
         if self._kill_at is not None and time.monotonic() > self._kill_at:
@@ -267,7 +258,8 @@ class Supervisor:
 
     def _own_children(self) -> set[int]:
         """Those whose end somebody waits for."""
-        return {pid for pid in (self._child.pid if self._child else None, self._telemetry.pid) if pid is not None}
+        pids = (self._child.pid if self._child else None, self._machine.telemetry_pid)
+        return {pid for pid in pids if pid is not None}
 
     def _obey(self, request: Request, worker: Identity | None) -> None:
         if not self._orders.take(request, self._state) or worker is None:
@@ -307,40 +299,6 @@ class Supervisor:
             left = process.kill_tree(worker)
             if left:
                 log(f"not ended yet, probably in a device's driver: {pids_text(left)}")
-
-    def _look_at_devices(self) -> None:
-        problem = self._telemetry.problem
-        sample = self._telemetry.poll()
-        if sample is not None:
-            self._record.write(lambda writer: writer.sample(sample.time, sample.devices))
-            self._sample = sample
-            self._look_at_leases(sample)
-            if self._heat.feed(sample.devices) != self._orders.why_held(HEAT):
-                self._orders.hold(HEAT, self._heat.hold)
-            for alert in self._throttling.look(sample.time, sample.devices):
-                self._tell_alert(alert, sample.time)
-        elif self._telemetry.problem and not problem:
-            text = self._telemetry.problem
-            log(text)
-            self._record.event("telemetry", {"text": text})
-
-    def _look_at_leases(self, sample: Sample) -> None:
-        """Which processes of this run are on a GPU; and a run that did not wait for its devices shares them, so that
-        queued ones wait for it."""
-        listed = pids_on_gpus(sample)
-        self._on_gpu = listed & {one.pid for one in self._of_this_run()} if listed else set()
-        if self._state.name not in ("running", "pausing", "paused") or self._leases.held:
-            return
-        allowed, count = wished(sample.devices, self._devices, 1)
-        names = gpus(sample.devices)
-        try:
-            self._leases.take([names[one] for one in allowed[:count]] or [CPU], alone=False)
-        except OSError as error:
-            log(f"the GPU cannot be marked as used: {error}")
-
-    def _tell_alert(self, alert: dict[str, Any], when: float) -> None:
-        log(alert["text"])
-        self._record.write(lambda writer: writer.event("alert", alert, when))
 
     # ---- how a worker ended, and whether another is started
 
@@ -450,7 +408,7 @@ class Supervisor:
         left = process.end_all(self._left_over, SWEEP_S)
         if left:
             log(f"still there: {pids_text(left)}")
-        held = self._vram_still_held()
+        held = self._machine.vram_still_held()
         if held:
             log(f"their VRAM was not given back within {VRAM_S:.0f} s: {', '.join(map(str, held))}")
         self._ballast.drop()
@@ -470,17 +428,6 @@ class Supervisor:
         log(f"{ending.state}{f': {ending.reason}' if ending.reason else ''}")
         self._orders.answer_all(ending, self._killed)
         self._record.close()
-
-    def _vram_still_held(self) -> set[int]:
-        """Pids of this run that the driver still lists after they are gone; asked for some seconds."""
-        ours, begun, until = self._on_gpu, time.time(), time.monotonic() + VRAM_S
-        listed = set(ours)
-        while ours & listed and time.monotonic() < until:
-            sample = self._telemetry.poll()
-            if sample is not None and sample.time > begun:
-                listed = pids_on_gpus(sample)
-            time.sleep(0.05)
-        return ours & listed
 
     def _left_over(self) -> list[Identity]:
         """What came from the worker and is still there, whosever child it is now."""
@@ -528,12 +475,6 @@ def run_table(run: Run) -> RunTable:
     except TuiftuneError as error:
         log(str(error))
         return RunTable()
-
-
-def pids_on_gpus(sample: Sample) -> set[int]:
-    """Of all programs that compute on any GPU."""
-    texts = [str(fields.get("process_pids") or "") for fields in sample.devices.values()]
-    return {int(pid) for text in texts for pid in text.split()}
 
 
 def pids_text(processes: list[Identity]) -> str:
