@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import pytest
 
 from tuiftune.run import folder
+from tuiftune.run.checkpoints import step_folders, step_of
 from tuiftune.run.folder import Run
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.telemetry_db import TelemetryReader
@@ -153,3 +155,22 @@ def test_at_one_row_gradient_checkpointing_is_the_last_resort_and_then_a_sentenc
     state = hungry("early=true")
     assert (state.name, state.kind, state.attempt) == ("failed", "oom", 3)
     assert "Choose a smaller model, or end what else uses the memory" in (state.reason or "")
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_ends_the_run_with_its_class_and_the_last_good_checkpoint(
+    profile: Sets, started: Callable[..., Run], until: Until, command_line: Callable[..., Any]
+) -> None:
+    settings = ("train.max_steps=40", "train.batch_size=2", "train.save_every=1", "train.nan_steps=3")
+    run = started(profile("real"), *settings, "train.learning_rate=1e18", "train.grad_clip=0.0")
+    until(lambda: not folder.recorded_state(run).active, run.supervisor_log.read_text)
+    state = folder.recorded_state(run)
+    assert (state.name, state.kind, state.attempt) == ("failed", "nan", 1), "it would only happen again"
+    assert "the loss has been no number for 3 steps" in (state.reason or "")
+    values = losses(run)
+    first_bad = min(step for step, loss in values.items() if not math.isfinite(loss))
+    kept = [step_of(one) for one in step_folders(run.checkpoints)]
+    assert kept
+    assert max(kept) < first_bad, "weights that are no numbers never take the place of the last good ones"
+    told = command_line("why", run.id).stdout
+    assert "Lower train.learning_rate" in told

@@ -70,6 +70,29 @@ def test_the_figures_are_the_same_at_any_batch_size_and_as_defined(measure, tiny
         assert figures["bits_per_byte"] == pytest.approx(nll / math.log(2) / sum(n_bytes), rel=1e-5)
 
 
+def test_where_memory_ran_out_before_fewer_tokens_go_through_at_once(context_for, tokenised, tiny_gpt2, monkeypatch):
+    from tuiftune.training import loss
+
+    seen, real = [], loss.NextTokenLoss.exact_sum
+
+    def noted(self, batch):
+        seen.append(batch["input_ids"].numel())
+        return real(self, batch)
+
+    monkeypatch.setattr(loss.NextTokenLoss, "exact_sum", noted)
+    figures = []
+    for most in (None, 16):
+        ctx = context_for(
+            "evaluate",
+            input=tokenised([[1, 2]], [[5, 6, 7, 8, 9]] * 12),
+            outputs={"train": tiny_gpt2()},
+            most_tokens=most,
+        )
+        figures.append(dict(Perplexity(Perplexity.Options(batch_tokens=1024)).run(ctx)))
+    assert max(seen[1:]) <= 16 < seen[0]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-6)
+
+
 def test_tokens_without_loss_are_context_only(measure):
     folder = assets() / "babyllama-105"
     model, tokenizer = load_folder(folder)

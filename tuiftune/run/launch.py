@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuiftune import __version__
-from tuiftune.errors import ProfileError, RunFailed, TuiftuneError
+from tuiftune.errors import ProfileError, RunFailed, TuiftuneError, WorkspaceError
 from tuiftune.run import folder, logout, process, queue, requests
 from tuiftune.run.folder import Run, State
 from tuiftune.run.healing import read_history, write_history
@@ -55,9 +56,13 @@ def start(
         "created": time.time(),
     }
     run = folder.create(workspace, resolved.name, resolved.effective, origin, "queued" if queued else "starting")
-    if queued:
-        queue.join(run)
-    _start_supervisor(run)
+    try:
+        if queued:
+            queue.join(run)
+        _start_supervisor(run)
+    except OSError as error:  # the folder was made with the last room there was
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise WorkspaceError(f"{run.path.parent}: no run can be started here: {error.strerror}") from error
     return run
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tuiftune.run.checkpoints import newest_sealed, step_of
 from tuiftune.run.files import sync_folder
-from tuiftune.run.store import is_sound, set_aside
+from tuiftune.run.store import is_blank, is_sound, set_aside
 
 HISTORY = "history.db"
 """In each checkpoint: metrics.db as it was when that was written."""
@@ -36,12 +36,17 @@ def mend(metrics: Path, checkpoints: Path) -> str | None:
 
     Raises OSError where nothing can be written.
     """
-    if not metrics.exists() or is_sound(metrics):
+    if not metrics.exists():
         return None
-    aside = set_aside(metrics)
-    told = f"{metrics.name} was damaged: set aside as {aside.name}"
+    sound = is_sound(metrics)
+    if sound and not is_blank(metrics):
+        return None
     checkpoint, _ = newest_sealed(checkpoints)
-    if checkpoint is None or not (checkpoint / HISTORY).is_file():
+    has_copy = checkpoint is not None and (checkpoint / HISTORY).is_file()
+    if sound and not has_copy:
+        return None  # nothing was lost: it had just been made
+    told = f"{metrics.name} was {'empty' if sound else 'damaged'}: set aside as {set_aside(metrics).name}"
+    if checkpoint is None or not has_copy:
         return f"{told}, and a new one begun: what it held is lost"
     partial = metrics.with_name(f".{metrics.name}.partial")
     try:

@@ -71,18 +71,27 @@ def _make(path: Path, schema: str) -> sqlite3.Connection:
 
 
 def is_sound(path: Path) -> bool:
-    """Whether a file that is there can be read and goes on to be written. Raises StoreError as `connect_to_write`;
-    where that cannot be found out (it is locked, the disk is full) it counts as sound."""
-    if path.stat().st_size == 0:
-        return False
+    """Whether a file that is there can be read and goes on to be written; one with nothing in it is. Raises StoreError
+    as `connect_to_write`; where that cannot be found out (it is locked, the disk is full) it counts as sound."""
     database = sqlite3.connect(path, isolation_level=None, timeout=5.0)
     try:
         if _format(database, path) == 0:
-            return False
+            return True
         return bool(database.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
     except sqlite3.OperationalError:
         return True
     except sqlite3.DatabaseError:
+        return False
+    finally:
+        database.close()
+
+
+def is_blank(path: Path) -> bool:
+    """Whether there is nothing in a sound file, not even the tables."""
+    database = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+    try:
+        return _format(database, path) == 0
+    except sqlite3.OperationalError:
         return False
     finally:
         database.close()
