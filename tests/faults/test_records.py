@@ -141,13 +141,13 @@ def test_what_is_forced_is_said_and_holds_for_the_workers_that_follow(
 ) -> None:
     edit(stopped, "steps = 100", "steps = 140")
     launch.resume(stopped, force=True)
-    until(lambda: len(steps(stopped)) > 45)
+    first = until(lambda: events(stopped, "proved"))[0]
+    until(lambda: steps(stopped)[-1] > first["step"] + 12)
     worker = folder.recorded_state(stopped).worker
     assert worker
     process.send(worker, signal.SIGKILL)
     in_state(stopped, "finished")
     assert steps(stopped) == list(range(1, 141))
-    first, *_ = events(stopped, "proved")
     assert first["forced"] == ["the profile is another than this run was begun with: train.steps 100 -> 140"]
 
 
