@@ -226,7 +226,7 @@ async def test_r_goes_on_with_a_run_or_says_why_not(make: Any, shown: Any, monke
         await pilot.press("r")
         await shown(pilot, "cannot be resumed", "the supervisor did not come up")
         await pilot.press("escape")
-        monkeypatch.setattr(launch, "resume", lambda _run: recorded.state("running", attempt=2))
+        monkeypatch.setattr(launch, "resume", lambda _run, _force: recorded.state("running", attempt=2))
         await pilot.press("r")
         await shown(pilot, "● running  attempt 2")
 

@@ -190,14 +190,14 @@ def test_a_log_is_read_line_by_line_as_it_grows(tmp_path: Path) -> None:
     assert not tail.update()
 
 
-def test_a_log_cut_short_is_read_from_its_start(tmp_path: Path) -> None:
+def test_a_log_that_was_begun_anew_is_read_from_its_start_and_goes_on_after_what_was_shown(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
     tail = LogTail(path)
     path.write_text("first\nsecond\n")
     tail.update()
     path.write_text("new\n")
     tail.update()
-    assert list(tail.lines) == ["new"]
+    assert list(tail.lines) == ["first", "second", "new"]
 
 
 def test_a_flood_in_a_log_is_skipped_to_its_end(tmp_path: Path) -> None:
