@@ -220,15 +220,15 @@ def _time_back(run: Run, story: Story) -> None:
 
 
 def _resumed(run: Run) -> int:
-    """The newest event that says a worker has begun."""
+    """The newest event that says a worker has begun to train, or to do again what was lost."""
     reader = MetricsReader(run.metrics_file)
     try:
-        event = reader.last_event("run_started")
+        begun = [event for event in reader.events() if event.kind == "stage_started" and event.data["kind"] == "train"]
     except StoreError:
         return 0
     finally:
         reader.close()
-    return event.id if event else 0
+    return begun[-1].id if begun else 0
 
 
 def newest_step(run: Run) -> int:

@@ -117,6 +117,7 @@ def edit(run: Run, old: str, new: str) -> None:
 def test_a_resume_proves_itself_or_is_refused_until_it_is_forced(
     stopped: Run, in_state: InState, command_line: Callable[..., Any]
 ) -> None:
+    before = steps(stopped)
     edit(stopped, "steps = 100", "steps = 110")
     refused = command_line("resume", stopped.id)
     assert refused.returncode == 1
@@ -124,6 +125,7 @@ def test_a_resume_proves_itself_or_is_refused_until_it_is_forced(
         "the profile is another than this run was begun with: train.steps 100 -> 110. Put it back as it was, start "
         f"another run, or go on all the same: tuiftune resume {stopped.id} --force"
     ) in refused.stderr
+    assert steps(stopped) == before, "a run that is refused keeps all that it has recorded"
     edit(stopped, "steps = 110", "steps = 100")
     edit(stopped, "keep_checkpoints = 3", "keep_checkpoints = 4")  # how many are kept is no part of a training
     went_on = command_line("resume", stopped.id)

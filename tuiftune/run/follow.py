@@ -118,8 +118,6 @@ def _of_this_attempt(events: list[EventRow]) -> list[EventRow]:
     """Without what happened before the run was last started or resumed: that is no news."""
     starts = [number for number, event in enumerate(events) if event.kind == "run_started"]
     first = starts[-1] if starts else 0
-    if first and events[first - 1].kind == "resumed":
-        first -= 1
     return events[first:]
 
 

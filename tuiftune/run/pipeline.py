@@ -42,6 +42,8 @@ class PipelineRun:
     resume_from: Path | None = None
     profile: Mapping[str, Any] = field(default_factory=dict)
     """The effective profile, before anything was changed to save memory."""
+    begin: Callable[[], None] = lambda: None
+    """Called once it is sure that training begins, or goes on from `resume_from`."""
     forced: bool = False
     """A person has said to go on from the checkpoint whatever differs."""
     proof: Mapping[str, Any] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class PipelineRun:
         """All stages. What a stage raises is passed on after it is written down."""
         dataset = self.prepare_data()
         self._prove(dataset)
+        self.begin()  # not before: a run that is refused keeps all that it has recorded
         trainer = next(planned for planned in self.pipeline.stages if planned.kind == "train")
         outputs: dict[str, Any] = {}
         try:

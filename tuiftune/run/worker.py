@@ -88,7 +88,7 @@ def _write_end(run: Run, end: dict[str, Any]) -> None:
 
 
 def _heed(signals: Signals, control: Control) -> None:
-    """Take over what is asked; a wish for a checkpoint that an earlier worker answered is none."""
+    """Take over what the supervisor asks."""
     signals.holds = control.holds
     signals.checkpoints_asked = control.checkpoints
 
@@ -114,22 +114,20 @@ def _prepare(run: Run, recorder: StoreRecorder, signals: Signals, hooks: EventHo
         recorder.log(text)
         recorder.event("message", {"stage": None, "text": text})
     hooks.start(registry, pipeline_run)
-    pipeline_run.resume_from = _go_on(run, recorder, history.forced)
+    checkpoint = pipeline_run.resume_from = _go_on(run, recorder, history.forced)
+    pipeline_run.begin = lambda: _begin(run, recorder, checkpoint)
     recorder.fact({"pipeline": _described(pipeline)})
     recorder.event("run_started", {"profile": run.origin().get("profile"), "seed": pipeline.seed})
     return pipeline_run
 
 
 def _go_on(run: Run, recorder: StoreRecorder, forced: bool) -> Path | None:
-    """The newest whole checkpoint of an earlier attempt; what was recorded after it is done again.
+    """The newest whole checkpoint of an earlier attempt.
 
     Raises ResumeRefused where there were some and none is whole: to start over is a person's to say.
     """
-    from tuiftune.run.checkpoints import newest_sealed, step_of
+    from tuiftune.run.checkpoints import newest_sealed
 
-    reader = MetricsReader(run.metrics_file)
-    recorded = reader.series()
-    reader.close()
     checkpoint, passed_over = newest_sealed(run.checkpoints)
     for reason in passed_over:
         recorder.log(f"passed over: {reason}")
@@ -139,13 +137,22 @@ def _go_on(run: Run, recorder: StoreRecorder, forced: bool) -> Path | None:
             f"no checkpoint is whole: {'; '.join(passed_over)}. "
             f"To start over at step 1: tuiftune resume {run.id} --force"
         )
+    return checkpoint
+
+
+def _begin(run: Run, recorder: StoreRecorder, checkpoint: Path | None) -> None:
+    """Training is about to begin: what was recorded after the checkpoint is forgotten, for it is done again."""
+    from tuiftune.run.checkpoints import step_of
+
+    reader = MetricsReader(run.metrics_file)
+    recorded = reader.series()
+    reader.close()
     if checkpoint is None and not recorded:
-        return None
+        return
     step = step_of(checkpoint) if checkpoint else 0
     recorder.rewind(step if checkpoint else -1)
     recorder.event("resumed", {"step": step})
     recorder.log(f"going on from {checkpoint.name}" if checkpoint else "no checkpoint yet: starting over")
-    return checkpoint
 
 
 def _makes_model(pipeline: Pipeline) -> bool:
