@@ -306,10 +306,11 @@ def test_resume_tells_what_is_new_and_how_long_this_attempt_took(cli: Cli, works
     resumed = cli("resume", run_id)
     assert resumed.returncode == 0, resumed.stderr
     lines = resumed.stderr.splitlines()
-    assert lines[0].startswith("going on from step ")
+    (went_on,) = [line for line in lines if line.startswith("going on from step ")]
+    assert f"profile, data, code and position agree with the checkpoint of step {went_on.rpartition(' ')[2]}" in lines
     assert lines.count("dataset: text") == 1
     steps = [int(line.rpartition(" ")[2]) for line in lines if line.startswith("checkpoint at step ")]
-    assert min(steps) > int(lines[0].rpartition(" ")[2])
+    assert min(steps) > int(went_on.rpartition(" ")[2])
     assert f"{run_id} finished after" in resumed.stdout
     assert "(attempt 2)" in resumed.stdout
     watched = cli("watch", run_id).stderr.splitlines()

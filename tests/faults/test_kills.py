@@ -55,7 +55,7 @@ def nothing_is_left(run: Run) -> None:
     assert [path.name for path in run.path.rglob("*") if path.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_worker_that_is_killed_is_started_again_from_its_checkpoint(
     profile: Profile, started: Started, in_state: InState, until: Until, number: signal.Signals
 ) -> None:
