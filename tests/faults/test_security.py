@@ -93,13 +93,17 @@ def test_where_a_link_leads_is_looked_at_too_and_a_person_can_say_that_it_is_all
     assert trust.fault(link) is None
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
-def test_a_plugin_of_another_user_is_refused(workspace: Path) -> None:
-    file = plugin(workspace)
-    os.chown(file, 12345, 12345)
+def test_a_plugin_of_another_user_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, me = plugin(workspace), os.getuid()
+    assert trust.fault(file) is None
+    if me == 0:
+        os.chown(file, 12345, 12345)
+    else:  # then it is we who are another
+        monkeypatch.setattr(os, "getuid", lambda: me + 1)
     found = trust.fault(file)
     assert found is not None
-    assert found[0] == f"{file} belongs to user 12345, who could write code into it"
+    assert found[0].startswith(f"{file} belongs to ")
+    assert found[0].endswith(", who could write code into it")
 
 
 # ---- secrets
