@@ -59,9 +59,9 @@ def test_memory_that_was_allocated_for_a_while_is_seen(repository: Path, interpr
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_watched_run_has_the_losses_of_the_bare_loop_it_is_compared_with(tmp_path: Path):
-    place = overhead.prepare(tmp_path, assets() / "quickstart.txt", MODEL, 40)
-    bare, ours = overhead.bare(place, 40), overhead.ours(place, 40)
-    assert len(bare.losses) == 40
+    place = overhead.prepare(tmp_path, assets() / "quickstart.txt", MODEL, 20)
+    bare, ours = overhead.bare(place, 20), overhead.ours(place, 20)
+    assert len(bare.losses) == 20
     assert ours.losses == bare.losses
     assert ours.tokens == bare.tokens
     assert set(ours.others) == {"supervisor", "telemetry", "dashboard"}
