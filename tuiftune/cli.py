@@ -107,8 +107,10 @@ def run(
     resolved = [launch.with_warnings(catalog.resolve_profile(workspace, one, overrides)) for one in profiles]
     for note in dict.fromkeys(note for one in resolved for note in one.notes):
         output.word(note)
-    launch.refuse_problems(resolved)  # of all of them, before the first is started
-    started = [launch.start(workspace, one, name=name, command=sys.argv, queued=queued) for one in resolved]
+    if queued:
+        started = launch.queue(workspace, resolved, name=name, command=sys.argv)
+    else:
+        started = [launch.start(workspace, one, name=name, command=sys.argv) for one in resolved]
     if detach or queued:
         if json_wanted:
             found = [{"id": one.id, "path": str(one.path)} for one in started]

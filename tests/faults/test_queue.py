@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,17 +36,20 @@ class FakeGpus(Protocol):
 @pytest.fixture
 def queued(workspace: Path, profile: Callable[..., str]) -> Iterator[Queued]:
     """`tuiftune run DEMO DEMO ... --queue`: so many runs; all are ended afterwards."""
+    made: list[Run] = []
 
-    def start(count: int, *settings: str) -> list[Run]:
+    def start(count: int, *settings: str, where: Path = workspace) -> list[Run]:
         name = profile("demo")
         sets = [part for setting in ("train.steps=25", *settings) for part in ("--set", setting)]
         command = [sys.executable, "-P", "-m", "tuiftune.cli", "run", *[name] * count, "--queue", *sets]
-        done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
-        return [Run(workspace / "runs" / line) for line in done.stdout.split()]
+        runs = [Run(where / "runs" / line) for line in done.stdout.split()]
+        made.extend(runs)
+        return runs
 
     yield start
-    for run in folder.list_runs(workspace):
+    for run in made:
         supervisor = folder.recorded_state(run).supervisor
         if supervisor:
             process.send(supervisor, signal.SIGKILL)
@@ -89,6 +94,25 @@ def test_queued_runs_go_one_after_the_other_though_their_processes_are_killed(
     assert json.loads(command_line("queue", "--json").stdout) == []
 
 
+def test_a_run_whose_supervisor_is_killed_keeps_its_device_and_its_place(
+    queued: Queued, in_state: InState, until: Until
+) -> None:
+    first, second, third = *queued(1, "train.steps=100"), *queued(2)
+    state = in_state(first, "running")
+    assert state.worker
+    for run in (first, third):
+        until(lambda run=run: folder.recorded_state(run).supervisor)
+        supervisor = folder.recorded_state(run).supervisor
+        assert supervisor
+        process.send(supervisor, signal.SIGKILL)
+    # The next in the queue sees to both; nobody else looks.
+    for run in (first, second, third):
+        assert in_state(run, "finished").attempt == 1
+    assert f"worker {state.worker.pid} adopted" in first.supervisor_log.read_text()
+    assert third.supervisor_log.read_text().count("queued") == 2, "its first supervisor, and its second"
+    assert in_turn([first, second, third])
+
+
 def test_the_order_can_be_changed_and_entries_taken_out(
     queued: Queued, in_state: InState, until: Until, command_line: Callable[..., Any]
 ) -> None:
@@ -97,14 +121,19 @@ def test_the_order_can_be_changed_and_entries_taken_out(
     assert command_line("queue", "move", fourth.id, "first").stdout == f"{fourth.id}: place 1\n"
     assert command_line("queue", "move", third.id, "up").stdout == f"{third.id}: place 2\n"
     assert command_line("pause", second.id).stdout.startswith(f"{second.id}: refused: the run waits in the queue")
+    assert command_line("pause", "--release", second.id).stdout.startswith(f"{second.id}: refused: the run waits")
     assert command_line("stop", second.id).stdout == f"{second.id}: done\n"
     state = in_state(second, "stopped")
     assert state.reason == "taken out of the queue as asked"
     refused = command_line("queue", "move", second.id, "first")
     assert (refused.returncode, refused.stderr) == (2, f"{second.id} does not wait in the queue: it is stopped\n")
-    for run in (first, fourth, third):
+    supervisor = folder.recorded_state(third).supervisor
+    assert supervisor
+    process.send(supervisor, signal.SIGTERM)  # as at a shutdown of the machine
+    assert f"start it with: tuiftune resume {third.id}" in (in_state(third, "interrupted").reason or "")
+    for run in (first, fourth):
         in_state(run, "finished")
-    assert in_turn([first, fourth, third])
+    assert in_turn([first, fourth])
 
 
 def test_a_run_started_directly_is_waited_for_and_waits_for_nobody(
@@ -119,6 +148,23 @@ def test_a_run_started_directly_is_waited_for_and_waits_for_nobody(
     in_state(another, "finished")
     in_state(waits, "finished")
     assert in_turn([direct, waits])
+
+
+def test_a_run_started_beside_a_queued_one_is_waited_for_in_another_workspace(
+    queued: Queued, started: Callable[..., Run], in_state: InState, until: Until, workspace: Path, tmp_path: Path
+) -> None:
+    (first,) = queued(1, "train.steps=150")
+    in_state(first, "running")
+    direct = started("a-demo", "train.steps=220")
+    other = tmp_path / "other"
+    (other / "plugins").mkdir(parents=True)
+    shutil.copytree(workspace / "profiles", other / "profiles")
+    (last,) = queued(1, where=other)
+    waits = "next in the queue; waits for the CPU, taken by another run of yours"
+    until(lambda: folder.recorded_state(last).reason == waits, last.state_file.read_text)
+    for run in (first, direct, last):
+        in_state(run, "finished")
+    assert span(first)[1] < span(direct)[1] < span(last)[0]
 
 
 def test_vram_and_programs_of_others_are_waited_for_and_the_gpu_is_chosen(
@@ -146,6 +192,33 @@ def test_vram_and_programs_of_others_are_waited_for_and_the_gpu_is_chosen(
     assert "their VRAM was not given back within 5 s" in run.supervisor_log.read_text()
 
 
+def test_a_run_keeps_the_gpu_that_was_chosen_for_it_whoever_is_killed(
+    fake_gpus: FakeGpus, queued: Queued, in_state: InState, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    lost = {"count": 3, "gpu0.error": 15}
+    fake_gpus.set(lost)
+    (first,) = queued(1, "train.steps=400")
+    state = in_state(first, "running")
+    assert state.worker
+    assert state.supervisor
+    uuid = "GPU-00000000-0000-0000-0000-000000000001"
+    assert state.devices == uuid, "not the one that is lost, nor the one that is hidden"
+    until(lambda: is_locked(first.worker_lock))
+    process.send(state.supervisor, signal.SIGKILL)
+    fake_gpus.set({**lost, "gpu1.procs": f"{state.worker.pid}:1000"})
+    (second,) = queued(1)
+    expected = f"waits for gpu1, taken by {first.id}"
+    until(lambda: expected in (folder.recorded_state(second).reason or ""), second.state_file.read_text)
+    process.send(state.worker, signal.SIGKILL)
+    fake_gpus.set(lost)
+    again = until(lambda: (now := folder.recorded_state(first)).attempt == 2 and now.worker)
+    environment = Path(f"/proc/{again.pid}/environ").read_bytes().decode().split("\0")
+    assert f"CUDA_VISIBLE_DEVICES={uuid}" in environment
+    assert launch.ask(first, "stop", 40) == "done"
+    in_state(second, "finished")
+
+
 def _newest_sample(run: Run) -> dict[str, Any] | None:
     reader = TelemetryReader(run.telemetry_file)
     latest = reader.latest()
@@ -154,6 +227,46 @@ def _newest_sample(run: Run) -> dict[str, Any] | None:
 
 
 # ---- leases and numbers, without a run
+
+
+def test_what_waited_when_the_machine_was_restarted_is_no_longer_in_the_queue(workspace: Path) -> None:
+    run = folder.create(workspace, "test", {}, {}, "queued")
+    queue.join(run)
+    assert [one.run for one in queue.waiting(workspace)] == [run]
+    me = process.identify(os.getpid())
+    assert me
+    folder.write_state(run, replace(folder.recorded_state(run), supervisor=replace(me, boot_id="another")))
+    state = folder.state_of(run)
+    reason = f"the machine was restarted while it waited; start it with: tuiftune resume {run.id}"
+    assert (state.name, state.reason) == ("interrupted", reason)
+    assert queue.waiting(workspace) == []
+
+
+def test_a_worker_that_starts_and_does_not_hold_its_lock_yet_is_there(workspace: Path, until: Until) -> None:
+    run = folder.create(workspace, "test", {}, {})
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        worker = process.identify(sleeper.pid)
+        folder.write_state(run, replace(folder.recorded_state(run), name="running", worker=worker))
+        assert folder.state_of(run).name == "running"
+        assert folder.is_orphaned(run), "a supervisor is missed"
+        sleeper.kill()
+    assert folder.state_of(run).name == "interrupted"
+    assert not folder.is_orphaned(run)
+
+
+def test_nobody_chooses_while_a_run_has_not_said_which_devices_it_uses(tmp_path: Path) -> None:
+    starts, chooses = Leases(tmp_path), Leases(tmp_path)
+    starts.announce()
+    with chooses.choosing() as alone:
+        assert not alone
+    assert starts.take(["GPU-a"], alone=False) is None
+    starts.settled()
+    with chooses.choosing() as alone, Leases(tmp_path).choosing() as second:
+        assert (alone, second) == (True, False)
+        assert chooses.take(["GPU-a"], alone=True) == "GPU-a"
+        assert chooses.take(["GPU-b"], alone=True) is None
+        chooses.share()
+    assert starts.take(["GPU-b"], alone=False) is None, "a run that is started directly never waits"
 
 
 def test_devices_are_had_all_or_none_and_a_lease_ends_with_its_holder(tmp_path: Path) -> None:
@@ -176,11 +289,14 @@ def test_devices_are_had_all_or_none_and_a_lease_ends_with_its_holder(tmp_path: 
         ("0,1", 1, (["gpu0", "gpu1"], 2)),
         ("GPU-bb", 1, (["gpu1"], 1)),
         ("", 1, ([], 0)),
+        ("1,0,1", 1, (["gpu1", "gpu0"], 2)),
     ],
 )
 def test_which_gpus_a_run_may_have(named: str | None, count: int, expected: tuple[list[str], int]) -> None:
     devices: dict[str, dict[str, Any]] = {"gpu0": {"uuid": "GPU-aa"}, "gpu1": {"uuid": "GPU-bb"}, "host": {}}
     assert lease.wished(devices, named, count) == expected
+    if named is None:
+        assert lease.wished(devices, None, count, visible="1") == (["gpu1"], 1), "of those its environment shows"
 
 
 def test_a_number_that_is_lost_is_the_last_place(workspace: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from tuiftune.errors import RunNotFound, WorkspaceError
 from tuiftune.paths import runs_folder
 from tuiftune.run.files import read_json, write_json, write_text
-from tuiftune.run.process import Identity, boot_id, is_locked
+from tuiftune.run.process import Identity, boot_id, is_alive, is_locked
 
 ACTIVE = ("queued", "starting", "running", "pausing", "paused", "stopping", "healing")
 """There is a process that sees to it. A run whose memory was given back (`pause --release`) is `released`: nothing of
@@ -46,6 +46,8 @@ class State:
     """Counts the starts of the worker: 2 after the first resume."""
     supervisor: Identity | None = None
     worker: Identity | None = None
+    devices: str | None = None
+    """The GPUs the queue has chosen for it, for CUDA_VISIBLE_DEVICES; None where the profile or nobody has."""
     left: list[int] = field(default_factory=list)
     """Pids that did not end when the tree was ended; empty is good."""
 
@@ -64,6 +66,7 @@ class State:
             "attempt": self.attempt,
             "supervisor": self.supervisor.to_json() if self.supervisor else None,
             "worker": self.worker.to_json() if self.worker else None,
+            "devices": self.devices,
             "left": self.left or None,
         }
         return {key: value for key, value in data.items() if value is not None}
@@ -83,6 +86,7 @@ class State:
             attempt=data.get("attempt", 1),
             supervisor=identity("supervisor"),
             worker=identity("worker"),
+            devices=data.get("devices"),
             left=data.get("left", []),
         )
 
@@ -339,7 +343,7 @@ def state_of(run: Run) -> State:
     supervisor was gone by then), and is `interrupted` where there is none.
     """
     state = recorded_state(run)
-    if not state.active or is_locked(run.supervisor_lock) or is_locked(run.worker_lock):
+    if not state.active or is_locked(run.supervisor_lock) or has_worker(run, state):
         return state
     state = recorded_state(run)  # it may have ended between the two looks
     if not state.active or _waits_for_a_supervisor(state):
@@ -350,9 +354,17 @@ def state_of(run: Run) -> State:
         return replace(state, name=said["outcome"], reason=exit_reason(said), since=when, ended=when)
     if state.name == "starting" and abs(time.time() - state.since) < START_GRACE_S:
         return state
-    gone = "the machine was restarted" if of_another_boot(state) else "its processes are gone (killed)"
-    reason = f"{gone}; go on with: tuiftune resume {run.id}"
+    if state.name == "queued":
+        reason = f"the machine was restarted while it waited; start it with: tuiftune resume {run.id}"
+    else:
+        gone = "the machine was restarted" if of_another_boot(state) else "its processes are gone (killed)"
+        reason = f"{gone}; go on with: tuiftune resume {run.id}"
     return replace(state, name="interrupted", reason=reason, supervisor=None, worker=None)
+
+
+def has_worker(run: Run, state: State) -> bool:
+    """Whether its worker is there; in its first moments, while Python starts, it does not hold its lock yet."""
+    return is_locked(run.worker_lock) or (state.worker is not None and is_alive(state.worker))
 
 
 def of_another_boot(state: State) -> bool:
@@ -386,6 +398,8 @@ def is_orphaned(run: Run) -> bool:
     if is_locked(run.worker_lock):
         return True
     state = recorded_state(run)
+    if state.active and has_worker(run, state):
+        return True
     return _waits_for_a_supervisor(state) or (state.active and bool(exit_record(run)))
 
 

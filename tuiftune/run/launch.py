@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from tuiftune import __version__
 from tuiftune.errors import ProfileError, RunFailed, TuiftuneError, WorkspaceError
-from tuiftune.run import folder, logout, process, queue, requests
+from tuiftune.run import folder, logout, process, requests
 from tuiftune.run.folder import Run, State
 from tuiftune.run.healing import read_history, write_history
 from tuiftune.run.process import Lock, is_locked
+from tuiftune.run.queue import join
 from tuiftune.run.worker_start import RunTable
 from tuiftune.secrets import without_secrets
 from tuiftune.text import one_line
@@ -58,12 +59,23 @@ def start(
     run = folder.create(workspace, resolved.name, resolved.effective, origin, "queued" if queued else "starting")
     try:
         if queued:
-            queue.join(run)
+            join(run)
         _start_supervisor(run)
     except OSError as error:  # the folder was made with the last room there was
         shutil.rmtree(run.path, ignore_errors=True)
         raise WorkspaceError(f"{run.path.parent}: no run can be started here: {error.strerror}") from error
     return run
+
+
+def queue(
+    workspace: Path, profiles: Sequence[ResolvedProfile], *, name: str | None, command: Sequence[str]
+) -> list[Run]:
+    """A run of each that waits for its turn, in this order after those that wait already.
+
+    Raises what `start` raises; where a profile has problems, before the first run is made.
+    """
+    refuse_problems(profiles)
+    return [start(workspace, one, name=name, command=command, queued=True) for one in profiles]
 
 
 def refuse_problems(profiles: Sequence[ResolvedProfile]) -> None:

@@ -1,21 +1,27 @@
 """Who has a GPU (or, where there is none, the CPU): locks that die with their holder, for all workspaces of a user.
 
-A queued run takes its devices for itself; one that was started directly shares them without asking, so that what is
-queued waits for it.
+Every run at work shares the locks of its devices, so one that was started directly never waits. A queued run chooses
+only devices whose lock it could have alone, and shares them from then on. It chooses while nobody else does, and while
+no supervisor is on its way to say which devices its run uses: both are told by one more lock, the gate.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tuiftune.paths import leases_folder
 
 CPU = "cpu"
+GATE = "choosing"
+GATE_S = 5.0
+"""Who chooses does so in far less; after this long a run starts without having announced itself."""
 
 
 def gpus(devices: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -23,18 +29,30 @@ def gpus(devices: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {name: str(fields.get("uuid") or name) for name, fields in devices.items() if name.startswith("gpu")}
 
 
-def wished(devices: Mapping[str, Mapping[str, Any]], named: str | None, count: int) -> tuple[list[str], int]:
+def wished(
+    devices: Mapping[str, Mapping[str, Any]], named: str | None, count: int, visible: str | None = None
+) -> tuple[list[str], int]:
     """The GPUs a run may have, as 'gpu0', and how many of them it wants; none where it runs on the CPU.
 
-    `named`: `run.devices`; those it names it wants all.
+    `named`: `run.devices`; those it names it wants all. `visible`: CUDA_VISIBLE_DEVICES as the supervisor finds it; of
+    those it may have any.
     """
     found = gpus(devices)
-    if named is None:
-        return list(found), min(count, len(found))
-    chosen = []
-    for one in filter(None, (part.strip() for part in named.split(","))):
-        chosen += [name for name, uuid in found.items() if one == name.removeprefix("gpu") or uuid.startswith(one)]
-    return chosen, len(chosen)
+    if named is not None:
+        chosen = _named(found, named)
+        return chosen, len(chosen)
+    allowed = list(found) if visible is None else _named(found, visible)
+    return allowed, min(count, len(allowed))
+
+
+def _named(found: Mapping[str, str], text: str) -> list[str]:
+    """Those of a list of indices and beginnings of UUIDs, in its order."""
+    chosen: dict[str, None] = {}
+    for one in filter(None, (part.strip() for part in text.split(","))):
+        chosen |= dict.fromkeys(
+            name for name, uuid in found.items() if one == name.removeprefix("gpu") or uuid.startswith(one)
+        )
+    return list(chosen)
 
 
 class Leases:
@@ -43,6 +61,7 @@ class Leases:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._held: dict[str, int] = {}
+        self._gate: int | None = None
 
     def take(self, names: Iterable[str], *, alone: bool) -> str | None:
         """All of them or none, without waiting. Returns the first that another holds; None where all were had.
@@ -62,10 +81,43 @@ class Leases:
         self._held |= taken
         return None
 
-    def give_back(self) -> None:
+    def share(self) -> None:
+        """What is held alone is from now on shared with who starts directly."""
         for descriptor in self._held.values():
-            os.close(descriptor)
-        self._held.clear()
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+    def give_back(self, names: Iterable[str] | None = None) -> None:
+        """These, or all."""
+        for name in list(self._held if names is None else names):
+            os.close(self._held.pop(name))
+
+    def announce(self) -> None:
+        """This run uses devices and will say which: nobody chooses until `settled`. Raises OSError."""
+        deadline = time.monotonic() + GATE_S
+        while self._gate is None and time.monotonic() < deadline:
+            self._gate = self._lock(GATE, fcntl.LOCK_SH)
+            if self._gate is None:
+                time.sleep(0.01)
+
+    @property
+    def announced(self) -> bool:
+        return self._gate is not None
+
+    def settled(self) -> None:
+        """It has its devices, or uses none for now."""
+        if self._gate is not None:
+            os.close(self._gate)
+            self._gate = None
+
+    @contextlib.contextmanager
+    def choosing(self) -> Iterator[bool]:
+        """Whether this one may choose now. Raises OSError."""
+        gate = self._lock(GATE, fcntl.LOCK_EX)
+        try:
+            yield gate is not None
+        finally:
+            if gate is not None:
+                os.close(gate)
 
     @property
     def held(self) -> Sequence[str]:

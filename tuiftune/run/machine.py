@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,13 +18,20 @@ from tuiftune.run.worker_start import MARK, RunTable
 
 VRAM_S = 5.0
 """After the end of its processes, a driver has this long to give their memory back."""
+UNSEEN_S = 30.0
+"""Queued runs wait this long to hear which devices a run uses whose telemetry says nothing."""
 
 
 class Machine:
     """One look after another, none of which blocks."""
 
     def __init__(
-        self, run: Run, table: RunTable, record: Record, telemetry: Callable[..., TelemetrySource] = TelemetrySource
+        self,
+        run: Run,
+        table: RunTable,
+        record: Record,
+        leases: Leases,
+        telemetry: Callable[..., TelemetrySource] = TelemetrySource,
     ) -> None:
         self._run, self._record = run, record
         self._source = telemetry(run.path, errors=None)
@@ -32,7 +40,8 @@ class Machine:
         """Pids of this run that were last seen on a GPU."""
         self._unleased = False
         """That its devices could not be marked as used is said."""
-        self.leases = Leases()
+        self._processes, self._begun = table.processes, time.monotonic()
+        self.leases = leases
         self.devices = table.devices
         """For the worker's CUDA_VISIBLE_DEVICES; None for what the environment says."""
         self.sample: Sample | None = None
@@ -69,12 +78,19 @@ class Machine:
 
     def share_devices(self) -> None:
         """For a run that did not wait for its devices: mark them as used, so that queued ones wait for it."""
-        if self.sample is None or self.leases.held:
+        if self.leases.held:
             return
-        allowed, count = wished(self.sample.devices, self.devices, 1)
+        if self.sample is None:
+            if self.leases.announced and time.monotonic() - self._begun > UNSEEN_S:
+                log(f"no look at the devices within {UNSEEN_S:.0f} s; until then queued runs do not wait for this one")
+                self.leases.settled()
+            return
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        allowed, count = wished(self.sample.devices, self.devices, self._processes, visible)
         names = gpus(self.sample.devices)
         try:
-            self.leases.take([names[one] for one in allowed[:count]] or [CPU], alone=False)
+            if self.leases.take([names[one] for one in allowed[:count]] or [CPU], alone=False) is None:
+                self.leases.settled()
         except OSError as error:
             if not self._unleased:
                 log(f"its devices cannot be marked as used, so queued runs will not wait for it: {error}")
@@ -93,6 +109,8 @@ class Machine:
 
     def close(self) -> None:
         self._source.close()
+        self.leases.give_back()
+        self.leases.settled()
 
 
 def pids_on_gpus(sample: Sample) -> set[int]:

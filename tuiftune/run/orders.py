@@ -67,7 +67,7 @@ class Orders:
             return f"{request.kind!r} is not something this version can be asked"
         if request.kind not in ENDING and state.name == "stopping":
             return "the run is stopping"
-        if request.kind not in ENDING and state.name == "queued":
+        if request.kind not in ("stop", "kill") and state.name == "queued":
             return "the run waits in the queue (take it out with: tuiftune stop RUN)"
         if request.kind != "resume" or ASKED in self._control.holds:
             return None

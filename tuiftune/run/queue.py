@@ -16,7 +16,7 @@ from tuiftune import units
 from tuiftune.errors import RunNotFound, TuiftuneError
 from tuiftune.paths import runs_folder
 from tuiftune.run.files import write_json
-from tuiftune.run.folder import Run, list_runs, recorded_state
+from tuiftune.run.folder import Run, list_runs, recorded_state, state_of
 from tuiftune.run.lease import CPU, Leases, gpus, wished
 from tuiftune.run.process import Lock, is_locked
 
@@ -36,11 +36,11 @@ class Waiting:
 
 
 def waiting(workspace: Path) -> list[Waiting]:
-    """The queued runs of a workspace, the next one first."""
+    """The queued runs of a workspace, the next one first; not those that waited when the machine was restarted."""
     found = []
     for run in _candidates(workspace):
         try:
-            if recorded_state(run).name == "queued":
+            if state_of(run).name == "queued":
                 found.append(Waiting(run, _number(run)))
         except RunNotFound:
             continue
@@ -80,7 +80,7 @@ def move(run: Run, where: str) -> int:
     with _changing(workspace):
         order = [one.run for one in waiting(workspace)]
         if run not in order:
-            raise TuiftuneError(f"{run.id} does not wait in the queue: it is {recorded_state(run).name}")
+            raise TuiftuneError(f"{run.id} does not wait in the queue: it is {state_of(run).name}")
         at = order.index(run)
         order.remove(run)
         place = {"first": 0, "last": len(order), "up": max(0, at - 1), "down": min(len(order), at + 1)}[where]
@@ -115,8 +115,9 @@ class Turn:
         self._looked_at = float("-inf")
         self._reason: str | None = "waits for its turn"
         self._table, self._processes = _options(run)
+        self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self.devices: str | None = None
-        """For CUDA_VISIBLE_DEVICES, once it may start; None for what the profile says."""
+        """For CUDA_VISIBLE_DEVICES, once it may start; None where it runs on the CPU."""
 
     def look(self, devices: Mapping[str, Mapping[str, Any]] | None) -> str | None:
         """`devices`: the newest sample of the telemetry, None before the first. None: its turn has come, and its
@@ -139,34 +140,59 @@ class Turn:
                 ahead.append(one.run)
         if ahead:
             return f"{_ordinal(len(ahead) + 1)} in the queue, after {ahead[-1].id}"
-        orphan = next((run for run in list_runs(workspace) if _is_orphan(run)), None)
-        if orphan is not None:
-            from tuiftune.run import launch
+        with self._leases.choosing() as alone:
+            if not alone:
+                return "next in the queue; waits to hear which devices a run that starts will use"
+            orphan = self._revive(workspace)
+            if orphan is not None:
+                return f"next in the queue; waits for {orphan.id}, whose supervisor had died"
+            reason = self._waits_for_device(devices)
+            if reason is None:
+                self._leases.share()
+            return reason
 
-            launch.adopt_orphans([orphan])
-            return f"next in the queue; waits for {orphan.id}, whose supervisor had died"
-        return self._waits_for_device(devices)
+    def _revive(self, workspace: Path) -> Run | None:
+        """Runs whose supervisor has died get another, those that wait too. One that may be using a device, if any."""
+        from tuiftune.run import launch
+
+        at_work = None
+        for run in list_runs(workspace):
+            if run == self._run or is_locked(run.supervisor_lock):
+                continue
+            try:
+                state = state_of(run)
+                if state.active and state.supervisor is not None:  # without one, it is being started just now
+                    launch.adopt_orphans([run])
+                if state.active and state.name != "queued":
+                    at_work = run
+            except RunNotFound:  # deleted meanwhile
+                continue
+        return at_work
 
     def _waits_for_device(self, devices: Mapping[str, Mapping[str, Any]]) -> str | None:
-        allowed, count = wished(devices, self._table.get("devices"), self._processes)
+        allowed, count = wished(devices, self._table.get("devices"), self._processes, self._visible)
         names = gpus(devices)
         if not count:
             held = self._leases.take([CPU], alone=True)
             return None if held is None else f"next in the queue; waits for {_holder(self._run, 'the CPU')}"
         chosen: list[str] = []
         reasons = []
-        for name in allowed:
+        lost = [name for name in allowed if devices[name].get("error")]
+        for name in (one for one in allowed if one not in lost):
+            if self._leases.take([names[name]], alone=True) is not None:
+                reasons.append(f"waits for {_holder(self._run, name, names[name])}")
+                continue
             why = self._hindrance(name, devices[name])
-            if why is None and self._leases.take([names[name]], alone=True) is not None:
-                why = f"waits for {_holder(self._run, name)}"
             if why is None:
                 chosen.append(name)
             else:
+                self._leases.give_back([names[name]])
                 reasons.append(why)
             if len(chosen) == count:
                 self.devices = ",".join(names[one].removeprefix("gpu") for one in chosen)
                 return None
         self._leases.give_back()
+        reasons += [f"waits for {name}, which cannot be read: {devices[name]['error']}" for name in lost]
         return f"next in the queue; {reasons[0]}"
 
     def _hindrance(self, name: str, fields: Mapping[str, Any]) -> str | None:
@@ -196,17 +222,26 @@ def _options(run: Run) -> tuple[dict[str, Any], int]:
         return {}, 1
 
 
-def _is_orphan(run: Run) -> bool:
-    """A worker that goes on without its supervisor, whose leases are free though it uses the device."""
-    return is_locked(run.worker_lock) and not is_locked(run.supervisor_lock)
+def _holder(run: Run, device: str, lasting: str = CPU) -> str:
+    """`gpu0, taken by RUN` where it is a run of this workspace that is at work, else that it is taken.
 
-
-def _holder(run: Run, device: str) -> str:
-    """`gpu0, taken by RUN` where a run of this workspace is at work, else that it is taken."""
+    `lasting`: the name of its lease. Of a run that was started directly it is not recorded which GPU it has.
+    """
+    perhaps = None
     for other in list_runs(run.path.parent.parent):
-        if other != run and is_locked(other.supervisor_lock) and recorded_state(other).name != "queued":
+        if other == run or not is_locked(other.supervisor_lock):
+            continue
+        try:
+            state = recorded_state(other)
+        except RunNotFound:  # deleted meanwhile
+            continue
+        if state.name == "queued":
+            continue
+        if state.devices is None:
+            perhaps = perhaps or other.id
+        elif lasting.removeprefix("gpu") in state.devices.split(","):
             return f"{device}, taken by {other.id}"
-    return f"{device}, taken by another run of yours"
+    return f"{device}, taken by {perhaps or 'another run of yours'}"
 
 
 def _who(pid: int) -> str:

@@ -22,8 +22,9 @@ from tuiftune.run.ballast import Ballast
 from tuiftune.run.card import leave_card
 from tuiftune.run.checkpoints import step_folders, step_of
 from tuiftune.run.ending import Ending, oom_kills, without_a_word
-from tuiftune.run.folder import Run, State, exit_reason, exit_record, recorded_state, write_state
+from tuiftune.run.folder import Run, State, exit_reason, exit_record, has_worker, recorded_state, write_state
 from tuiftune.run.healing import Cure, Failure, History, Incurable, cure_of, read_history, write_history
+from tuiftune.run.lease import Leases
 from tuiftune.run.log_rotation import ShortLog, older
 from tuiftune.run.machine import VRAM_S, Machine
 from tuiftune.run.metrics_db import MetricsReader
@@ -50,23 +51,34 @@ def main(arguments: list[str], telemetry: Callable[..., TelemetrySource] = Telem
     command = arguments[2:] if arguments[1:2] == ["--"] else None
     process.leave_parent()
     os.umask(0o077)
-    lock = Lock(run.supervisor_lock)
+    leases, lock = announced_leases(), Lock(run.supervisor_lock)
     if not lock.take():
         log("another supervisor owns this run; this one is not needed")
         return 0
-    process.become_subreaper()
     state = recorded_state(run)
     if not state.active and not is_locked(run.worker_lock):
         log(f"nothing to do: the run is {state.name}")
         return 0
-    Supervisor(run, state, command or worker_command(), telemetry).supervise()
+    Supervisor(run, state, command or worker_command(), telemetry, leases).supervise()
     return 0
+
+
+def announced_leases() -> Leases:
+    """Before its lock is taken: who sees it locked must not choose a device before it has said which ones it uses."""
+    leases = Leases()
+    try:
+        leases.announce()
+    except OSError as error:
+        log(f"queued runs may not wait for this one: {error}")
+    return leases
 
 
 class Supervisor:
     """A run from its worker's start (or adoption) to its end, through as many workers as it takes."""
 
-    def __init__(self, run: Run, state: State, command: list[str], telemetry: Callable[..., TelemetrySource]) -> None:
+    def __init__(
+        self, run: Run, state: State, command: list[str], telemetry: Callable[..., TelemetrySource], leases: Leases
+    ) -> None:
         self._run, self._state, self._command = run, state, command
         self._unsaved = False
         self._child: subprocess.Popen[bytes] | None = None
@@ -82,7 +94,8 @@ class Supervisor:
         self._orders = Orders(run, self._record)
         self._ballast = Ballast(run.path)
         self._short_log = ShortLog(run.worker_log)
-        self._machine = Machine(run, self._table, self._record, telemetry)
+        self._machine = Machine(run, self._table, self._record, leases, telemetry)
+        self._machine.devices = state.devices or self._table.devices
 
     def supervise(self) -> None:
         """Until the run has ended and its end is recorded."""
@@ -111,8 +124,12 @@ class Supervisor:
 
     def _begin(self) -> Identity | Ending | None:
         """The worker: started, or the one that is there; None when it has ended before it was found."""
-        if self._state.name == "queued" and not is_locked(self._run.worker_lock):
-            return self._wait_for_turn() or self._start(self._state.attempt)
+        waits = self._state.name == "queued" and not is_locked(self._run.worker_lock)
+        taken_out = self._wait_for_turn() if waits else None
+        # Not before: supervisors that are started while it waits, for other runs, must not be ended with this one.
+        process.become_subreaper()
+        if waits:
+            return taken_out or self._start(self._state.attempt)
         name = self._state.name
         if is_locked(self._run.worker_lock) or name not in ("starting", "healing"):
             return self._adopt()
@@ -120,6 +137,7 @@ class Supervisor:
 
     def _wait_for_turn(self) -> Ending | None:
         """Until the devices are this run's; how it ended, where it was taken out of the queue."""
+        self._machine.leases.settled()
         turn = Turn(self._run, self._machine.leases)
         log("queued")
         while True:
@@ -127,7 +145,8 @@ class Supervisor:
             if self._orders.is_to_end:
                 return Ending("stopped", "taken out of the queue as asked")
             if self._asked_by_signal:
-                return Ending("stopped", "taken out of the queue: its supervisor was told to end")
+                told = "its supervisor was told to end while it waited, as when the machine shuts down"
+                return Ending("interrupted", f"{told}; start it with: tuiftune resume {self._run.id}")
             try:
                 sample = self._machine.sample
                 reason = turn.look(sample.devices if sample else None)
@@ -135,6 +154,7 @@ class Supervisor:
                 reason = f"the queue cannot be read: {error}"
             if reason is None:
                 self._machine.devices = turn.devices or self._machine.devices
+                self._state = replace(self._state, devices=turn.devices)
                 return None
             if reason != self._state.reason:
                 self._enter("queued", None, reason)
@@ -144,7 +164,8 @@ class Supervisor:
 
     def _start(self, attempt: int) -> Identity | Ending:
         me = process.identify(os.getpid())
-        self._save(State("starting", time.time(), self._state.started, attempt=attempt, supervisor=me))
+        now, devices = time.time(), self._state.devices
+        self._save(State("starting", now, self._state.started, attempt=attempt, supervisor=me, devices=devices))
         left = process.end_all(self._of_this_run, SWEEP_S)  # of an attempt whose supervisor was killed with it
         if left:
             return Ending("failed", f"processes of an earlier attempt cannot be ended: {pids_text(left)}")
@@ -183,7 +204,7 @@ class Supervisor:
         told = False
         begun = time.monotonic()
         self._orders.adopt()
-        while is_locked(self._run.worker_lock):
+        while has_worker(self._run, self._state):
             worker = self._find_worker()
             if worker is not None:
                 name = self._state.name

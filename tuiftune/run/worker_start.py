@@ -18,20 +18,23 @@ MARK = "TUIFTUNE_RUN"
 
 @dataclass(frozen=True)
 class RunTable:
-    """The `[run]` table of the effective profile, as far as the supervisor needs it."""
+    """The `[run]` table of the effective profile, and what else of it the supervisor needs."""
 
     devices: str | None = None
     stop_grace_s: float = 120.0
     max_restarts: int = 3
     max_temperature_c: float | None = None
     disk_reserve_bytes: int = 256 << 20
+    processes: int = 1
+    """That train side by side, one a GPU: `train.processes`."""
 
     @classmethod
     def of(cls, run: Run) -> RunTable:
         """Raises TuiftuneError where the profile cannot be read."""
         try:
             with run.profile_file.open("rb") as file:
-                table: dict[str, Any] = tomllib.load(file).get("run", {})
+                profile: dict[str, Any] = tomllib.load(file)
+            table = profile.get("run", {})
             temperature = table.get("max_temperature")
             return cls(
                 devices=table.get("devices"),
@@ -39,6 +42,7 @@ class RunTable:
                 max_restarts=int(table.get("max_restarts", cls.max_restarts)),
                 max_temperature_c=None if temperature is None else float(temperature),
                 disk_reserve_bytes=units.parse_size(str(table.get("disk_reserve", cls.disk_reserve_bytes)), least=0),
+                processes=int(profile.get("train", {}).get("processes", cls.processes)),
             )
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise TuiftuneError(f"{run.profile_file}: cannot be read: {error}") from error
