@@ -27,9 +27,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job's; the
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="session")
+def nothing_ends_at_a_logout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Programs that say so, whatever systemd makes of the developer's own session: else each start has a warning."""
+    programs = tmp_path_factory.mktemp("systemd")
+    for name, answer in (("busctl", "b false\nas 0\nas 0"), ("loginctl", "Linger=yes")):
+        (programs / name).write_text(f"#!/bin/sh\ncat <<'END'\n{answer}\nEND\n")
+        (programs / name).chmod(0o755)
+    return programs
+
+
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_ends_at_a_logout: Path) -> Path:
     """Keep the developer's own profiles, plugins and caches out, and the network too."""
+    monkeypatch.setenv("PATH", f"{nothing_ends_at_a_logout}:{os.environ['PATH']}")
     home = tmp_path / "home"
     home.mkdir()
     for name in list(os.environ):

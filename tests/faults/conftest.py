@@ -139,12 +139,30 @@ def in_state(until: Callable[..., Any]) -> Callable[..., folder.State]:
     return wait
 
 
+@pytest.fixture(scope="session")
+def powerless() -> list[str]:
+    """Before a command: it may write nothing that is not made for writing, though this be root."""
+    powers = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}"] if os.geteuid() == 0 else []
+
+
+@pytest.fixture(scope="session")
+def own_mounts() -> list[str]:
+    """Before a command: it may mount what it likes, and nobody else sees it. As root of a namespace of users, or, where
+    such are forbidden and this is root, as that."""
+    ways = (["unshare", "-rm"], ["unshare", "-m"])
+    for way in ways:
+        if subprocess.run([*way, "true"], capture_output=True).returncode == 0:
+            return way
+    raise AssertionError("neither a namespace of users nor root: nothing can be mounted here")
+
+
 @pytest.fixture
-def in_a_namespace() -> Callable[..., Any]:
-    """Run a script of tests/faults as root of a user and mount namespace of its own; what it prints is JSON."""
+def in_a_namespace(own_mounts: list[str]) -> Callable[..., Any]:
+    """Run a script of tests/faults with mounts of its own; what it prints is JSON."""
 
     def call(script: str, *arguments: str | Path) -> Any:
-        command = ["unshare", "-rm", sys.executable, "-P", str(Path(__file__).with_name(script)), *map(str, arguments)]
+        command = [*own_mounts, sys.executable, "-P", str(Path(__file__).with_name(script)), *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, env={**os.environ})
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout.splitlines()[-1])

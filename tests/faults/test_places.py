@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tuiftune.run import folder
-from tuiftune.run.folder import Run, State
-from tuiftune.run.metrics_db import MetricsReader
-
-InState = Callable[..., State]
-
-JUMPY = """
-import time
-import tuiftune
-
-real = time.time
-offset = 0.0
-
-
-class Jumpy(tuiftune.DatasetLoader):
-    \"\"\"Whose machine has a clock that somebody sets, back and forth, again and again.\"\"\"
-
-    name = "jumpy"
-
-    def run(self, ctx):
-        time.time = lambda: real() + offset
-        return [f"line {n}" for n in range(40)]
-
-
-@tuiftune.hookimpl
-def event_written(run, event):
-    global offset
-    offset = {0.0: -3600.0, -3600.0: 31_536_000.0}.get(offset, 0.0)
-
-
-@tuiftune.hookimpl
-def register_stages():
-    return [Jumpy]
-"""
 
 
 def test_a_path_with_blanks_and_letters_of_any_kind_works(
     workspace: Path, tmp_path: Path, command_line: Callable[..., Any], profile: Callable[..., str]
 ) -> None:
-    import subprocess
-    import sys
-
     name = profile("demo")
     odd = tmp_path / "mein Ördner 'neu' — 研究 \U0001f600"
     shutil.copytree(workspace, odd)
@@ -77,25 +44,19 @@ def test_a_workspace_that_cannot_be_written_is_one_sentence_and_nothing_is_left(
         assert seen["left"] == [], (name, "no half run")
 
 
-def test_a_clock_that_jumps_changes_nothing_but_the_times_that_are_shown(
-    workspace: Path, started: Callable[..., Run], in_state: InState, command_line: Callable[..., Any]
+@pytest.mark.parametrize(
+    ("limit", "mode", "why"), [("", 0o555, "Permission denied"), ("--fsize=0", 0o755, "File too large")]
+)
+def test_where_nothing_can_be_mounted_it_is_the_same(
+    workspace: Path, profile: Callable[..., str], powerless: list[str], limit: str, mode: int, why: str
 ) -> None:
-    (workspace / "plugins" / "jumpy.py").write_text(JUMPY)
-    (workspace / "profiles" / "jumpy.toml").write_text(
-        '[dataset]\nstage = "jumpy"\n[train]\nstage = "demo"\nsteps = 40\nseconds_per_step = 0.02\nsave_every = 5\n'
-    )
-    run = started("jumpy")
-    assert in_state(run, "finished").attempt == 1
-    reader = MetricsReader(run.metrics_file)
-    times = [row.time for row in reader.rows("train/loss")]
-    assert max(times) - min(times) > 3600, "it did jump"
-    assert [row.step for row in reader.rows("train/loss")] == list(range(1, 41))
-    kinds = [event.kind for event in reader.events()]
-    assert kinds[0] == "run_started", "events come in their order whatever their times"
-    took = [event.data["seconds"] for event in reader.events() if event.kind == "stage_finished"]
-    assert all(0 <= seconds < 60 for seconds in took), "durations are of the monotonic clock"
-    reader.close()
-    assert [one.name for one in sorted(run.checkpoints.glob("step-*"))] == ["step-000035", "step-000040"]
-    (told,) = json.loads(command_line("runs", "--json").stdout)
-    assert told["step"] == 40
-    assert command_line("watch", run.id, "--once").returncode == 0
+    name = profile("demo")
+    (workspace / "runs").mkdir()
+    (workspace / "runs").chmod(mode)
+    before = [*(["prlimit", limit] if limit else []), *powerless]
+    command = [*before, sys.executable, "-P", "-m", "tuiftune.cli", "run", name, "--detach"]
+    done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    (sentence,) = done.stderr.strip().splitlines()
+    assert sentence.startswith(f"{workspace / 'runs'}: no run can be made here: {why}. ")
+    assert list((workspace / "runs").iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,8 @@ from typing import Any
 import pytest
 
 from tuiftune.catalog import Catalog, ProfileInfo, ResolvedProfile
-from tuiftune.errors import PluginError, Problem, RunFailed, RunNotFound
-from tuiftune.run import launch
+from tuiftune.errors import PluginError, Problem, RunFailed, RunNotFound, TuiftuneError
+from tuiftune.run import launch, logind, logout
 from tuiftune.run.folder import Run
 from tuiftune.tui import app as app_module
 from tuiftune.tui import watch
@@ -174,6 +175,37 @@ async def test_what_a_profile_allows_is_agreed_to_before_it_starts(
         await shown(pilot, "Start quickstart?", "code of the model's author will run")
         await pilot.press("escape")
         await shown(pilot, "what quickstart does")
+
+
+@pytest.mark.usefixtures("catalog")
+async def test_a_run_that_a_logout_would_end_is_not_started_before_that_is_said(
+    make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "resolve_profile", lambda _workspace, name, _overrides=(): resolved(name))
+    monkeypatch.setattr(logout, "_place", lambda: ("manager", os.getuid()))
+    answers = iter([False, True])  # asked anew at each start: the user has done as told
+    monkeypatch.setattr(logind, "lingers", lambda _uid, _name: next(answers))
+    started: list[str] = []
+
+    def start(_workspace: Path, one: ResolvedProfile, **_: Any) -> Any:
+        started.append(one.name)
+        raise TuiftuneError("so much is enough here")
+
+    monkeypatch.setattr(launch, "start", start)
+    app = TuiftuneApp(make.workspace)
+    try:
+        async with app.run_test(size=SIZE) as pilot:
+            await shown(pilot, "what quickstart does")
+            await pilot.press("enter")
+            await shown(pilot, "Start quickstart?", "this run will not survive your logout", "loginctl enable-linger")
+            assert started == []
+            await pilot.press("escape")
+            await shown(pilot, "what quickstart does")
+            await pilot.press("enter")
+            await shown(pilot, "so much is enough here")
+            assert started == ["quickstart"]
+    finally:
+        logout.look.cache_clear()
 
 
 @pytest.mark.usefixtures("catalog")

@@ -215,7 +215,8 @@ def ending(run: Run, state: State) -> str:
     """What there is to say of a run that has ended: figures, model, what next."""
     summary = summarize(run)
     attempt = f" (attempt {state.attempt})" if state.attempt > 1 else ""
-    took = "" if state.ended is None else f" after {units.duration(max(0.0, state.ended - _began(run, state)))}"
+    seconds = -1.0 if state.ended is None else state.ended - _began(run, state)
+    took = f" after {units.duration(seconds)}" if seconds >= 0 else ""  # nobody knows where the clock was set back
     head = f"{run.id} {state.name}{took}{attempt}" + (f": {plain(state.reason)}" if state.reason else "")
     lines = [head, *_figures(summary)]
     if state.name == "finished" and not summary.made_up:

@@ -202,10 +202,15 @@ def with_warnings(resolved: ResolvedProfile) -> ResolvedProfile:
 
 def _detach(run: Run) -> None:
     """Start its supervisor so that it outlives this process, the terminal and, where there is a way, the logout."""
-    command = supervisor_command(run)
-    if logout.look().wants_scope:
-        command = logout.in_scope(command, f"tuiftune-{run.id}-{time.monotonic_ns()}")
-    process.start_detached(command, run.supervisor_log, run.path.parent.parent)
+    command, workspace = supervisor_command(run), run.path.parent.parent
+    found = logout.look()
+    if found.wants_scope:
+        scoped = found.in_scope(command, f"tuiftune-{run.id}-{time.monotonic_ns()}")
+        # What worked a moment ago may not work now: better a run that a logout ends than none.
+        with contextlib.suppress(TuiftuneError):  # its words are in supervisor.log
+            process.start_detached(scoped, run.supervisor_log, workspace)
+            return
+    process.start_detached(command, run.supervisor_log, workspace)
 
 
 def _start_supervisor(run: Run) -> None:

@@ -158,6 +158,8 @@ class MetricsWriter:
                 self._recount(name, level, bucket)
 
     def event(self, kind: str, data: Mapping[str, Any], when: float) -> None:
+        if kind == "run_started":  # how far an attempt came says nothing of the next, and clocks that were set lie
+            self._db.execute("DELETE FROM progress")
         self._db.execute(
             "INSERT INTO event(time,kind,data) VALUES(?,?,?)",
             (when, kind, json.dumps(dict(data), ensure_ascii=False, default=str)),

@@ -108,12 +108,16 @@ class Pipeline:
         )
 
     def progress(self, rows: dict[int, Progress]) -> None:
-        """Take over how far each stage is; what an earlier attempt left is passed over."""
+        """Take over how far each stage is."""
         for index, row in rows.items():
             view = self.views.get(index)
-            if view is None or view.status == "waiting" or row.time < self._started.get(index, 0.0):
+            if view is None or view.status == "waiting":
                 continue
             speeds = self._speeds.setdefault(index, deque(maxlen=600))
+            if row.time < (speeds[-1][0] if speeds else self._started.get(index, row.time)):
+                # Somebody set the clock back: its speed is that from now on.
+                speeds.clear()
+                self._started[index], self._first_done[index] = row.time, row.done
             if not speeds or speeds[-1][1] != row.done:
                 speeds.append((row.time, row.done))
             while len(speeds) > 2 and row.time - speeds[0][0] > self.WINDOW_S:
@@ -152,4 +156,4 @@ class Pipeline:
         if last_done <= first_done or last_time <= first_time:
             return None
         seconds_each = (last_time - first_time) / (last_done - first_done)
-        return max(0.0, (view.total - last_done) * seconds_each - (now - last_time))
+        return max(0.0, (view.total - last_done) * seconds_each - max(0.0, now - last_time))

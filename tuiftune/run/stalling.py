@@ -38,8 +38,9 @@ def look_for_stall(metrics: MetricsReader, state: State, now: float) -> Stall | 
     if state.name != "running":
         return None
     started = metrics.last_event("stage_started")
-    signs = [state.since, *(row.time for row in metrics.progress().values())]
-    seconds = now - max([*signs, started.time] if started else signs)
+    signs = [state.since, *(row.time for row in metrics.progress().values()), *([started.time] if started else [])]
+    # What was written down before somebody set the clock back lies in the future and is no sign of anything.
+    seconds = now - max((sign for sign in signs if sign <= now), default=now)
     if seconds <= LEAST_S or seconds <= MEDIANS * usual_step_s(metrics):
         return None
     return Stall(seconds, "step" if started and started.data.get("kind") == "train" else "progress")

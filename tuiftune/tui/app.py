@@ -18,7 +18,7 @@ from textual.worker import Worker, WorkerState
 from tuiftune.catalog import ResolvedProfile, resolve_profile
 from tuiftune.errors import TuiftuneError
 from tuiftune.paths import runs_folder
-from tuiftune.run import launch
+from tuiftune.run import launch, logout
 from tuiftune.run.folder import ACTIVE, Run, find_run, list_runs, state_of
 from tuiftune.run.summary import RunSummary
 from tuiftune.tui import guard
@@ -211,6 +211,7 @@ class TuiftuneApp(App[None]):
 
     @work(thread=True, exit_on_error=False)
     def _resolve(self, name: str, overrides: Sequence[str] = ()) -> None:
+        logout.look.cache_clear()  # the user may have been told to linger, and does by now
         try:
             resolved = launch.with_warnings(resolve_profile(self._workspace, name, overrides))
             self.post_message(ProfileResolved(resolved, overrides))
