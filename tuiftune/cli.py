@@ -285,6 +285,14 @@ def checkpoint(run_reference: str, json_wanted: bool) -> None:
     _ask(run_reference, "checkpoint", json_wanted)
 
 
+@commands.command()
+@click.argument("run_reference", metavar="RUN")
+@json_option
+def sample(run_reference: str, json_wanted: bool) -> None:
+    """Let the model of RUN, which trains, write now: at the end of its step; it goes on. See its samples."""
+    _ask(run_reference, "sample", json_wanted)
+
+
 def _ask(run_reference: str, kind: str, json_wanted: bool) -> None:
     """Print the run's answer; exit status 2 where it refused."""
     from tuiftune import output
@@ -383,11 +391,18 @@ def generate(model: str, prompt: str, json_wanted: bool, **sampling: Any) -> Non
 @click.argument("model", metavar="RUN|FOLDER")
 @click.option("--profile", help="Data and evaluators for a model that is no run of ours.")
 @set_option
+@click.option("--now", is_flag=True, help="RUN trains: let it measure itself at the end of its step, and go on.")
 @json_option
-def evaluate(model: str, profile: str | None, overrides: tuple[str, ...], json_wanted: bool) -> None:
+def evaluate(model: str, profile: str | None, overrides: tuple[str, ...], now: bool, json_wanted: bool) -> None:
     """Measure a model on its profile's held-out text."""
     from tuiftune import output, units
     from tuiftune.run import tools
+
+    if now:
+        if profile or overrides:
+            raise click.UsageError("--now measures a run with its own profile")
+        _ask(model, "evaluate", json_wanted)
+        return
 
     figures = tools.evaluate(find_workspace(), model, profile, overrides)
     if json_wanted:

@@ -12,6 +12,7 @@ from tuiftune import units
 from tuiftune.errors import StageError
 from tuiftune.options import ModelOptions, Options
 from tuiftune.paths import resolve_path
+from tuiftune.run.control import Granted
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -54,8 +55,10 @@ class Signals:
     stopping: bool = False
     holds: Mapping[str, str] = field(default_factory=dict)
     """By cause: why the run is to wait at its next step boundary. Empty: it goes on."""
-    checkpoints_asked: int = 0
-    checkpoints_answered: int = 0
+    wishes: Mapping[str, int] = field(default_factory=dict)
+    """By kind ('checkpoint', 'evaluate', 'sample'): how often it was asked for."""
+    granted: dict[str, Granted] = field(default_factory=dict)
+    """By kind: the newest that was answered."""
     say: Callable[..., None] = _say_nothing
     """Tells the supervisor: see tuiftune.run.control.Said for the words."""
 
@@ -129,23 +132,39 @@ class Context:
     @property
     def checkpoint_wanted(self) -> bool:
         """A checkpoint was asked for that is not written yet."""
-        return self.signals.checkpoints_asked > self.signals.checkpoints_answered
+        return self._is_wanted("checkpoint")
 
-    def step_boundary(self, step: int, save: Callable[[], str | None]) -> None:
-        """For trainers, between two steps, after what is due: write the checkpoint somebody asked for, and wait while
-        the run is paused. Returns at once where nothing was asked, and when a stop is: that is the caller's to obey.
+    def _is_wanted(self, kind: str) -> bool:
+        granted = self.signals.granted.get(kind)
+        return self.signals.wishes.get(kind, 0) > (granted.number if granted else 0)
 
-        `save` writes a checkpoint of `step` and returns None, or a sentence why there is none.
+    def step_boundary(
+        self,
+        step: int,
+        save: Callable[[], str | None],
+        *,
+        evaluate: Callable[[], str] | None = None,
+        sample: Callable[[], str] | None = None,
+    ) -> None:
+        """For trainers, between two steps, after what is due: write the checkpoint somebody asked for, measure the
+        model or let it write, and wait while the run is paused. Returns at once where nothing was asked, and when a
+        stop is: that is the caller's to obey.
+
+        `save` writes a checkpoint of `step` and returns None, or a sentence why there is none. `evaluate` and `sample`
+        return the answer, 'done: how' or 'refused: why'; without them the answer is that this trainer cannot.
         """
 
-        def serve() -> None:
-            if not self.checkpoint_wanted:
-                return
-            asked = self.signals.checkpoints_asked
+        def saved() -> str:
             problem = save()
-            self.signals.checkpoints_answered = asked
-            answer = f"refused: {problem}" if problem else f"done: the checkpoint of step {step:,}"
-            self.signals.say(checkpoints=asked, checkpoint=answer)
+            return f"refused: {problem}" if problem else f"done: the checkpoint of step {step:,}"
+
+        def serve() -> None:
+            for kind, do in (("checkpoint", saved), ("evaluate", evaluate), ("sample", sample)):
+                if self._is_wanted(kind) and not self.stopping:
+                    asked = self.signals.wishes[kind]
+                    answer = do() if do else f"refused: trainer {self.stage_name!r} cannot do that between two steps"
+                    self.signals.granted[kind] = Granted(asked, answer)
+                    self.signals.say(granted=dict(self.signals.granted))
 
         serve()
         self.wait_while(lambda: next(iter(self.signals.holds.values()), None), step, meanwhile=serve)

@@ -42,6 +42,10 @@ def test_pause_checkpoint_resume_release_and_stop_from_many_places(
     assert [checkpoints.step_of(one) for one in saved] == [at]
     assert checkpoints.flaw(saved[0]) is None
     assert steps(run)[-1] == at
+    measured, wrote = all_at_once(run, "evaluate", "sample")
+    assert measured.startswith("done: perplexity ")
+    assert measured.endswith(f" at step {at}, made up")
+    assert wrote == f"done: what it makes up after step {at} is among the samples"
 
     answers = sorted(all_at_once(run, "resume", "resume", "resume"))
     assert answers[0] == "done"

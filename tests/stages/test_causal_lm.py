@@ -132,11 +132,24 @@ def test_watching_changes_nothing(new_run):
         new_run("watched", [Perplexity(), Samples(Samples.Options(max_new_tokens=5))]),
         new_run("alone", []),
     )
+    record, answers = watched.recorder.metric, []
+
+    def asked_at_five(at: int, values: Any) -> None:
+        record(at, values)
+        if at == 5:
+            watched.signals.wishes = {"evaluate": 1, "sample": 1}
+
+    watched.recorder.metric = asked_at_five
+    watched.signals.say = lambda **news: answers.append(news.get("granted"))
     train(watched, eval_every=3, sample_every=2, save_every=2)
     train(alone)
+    answers = [told for told in answers if told]
+    assert answers[-1]["evaluate"].answer.startswith("done: perplexity ")
+    assert answers[-1]["evaluate"].answer.endswith(" at step 5")
+    assert answers[-1]["sample"].answer == "done: what it writes after step 5 is among the samples"
     assert watched.recorder.series("train/loss") == alone.recorder.series("train/loss")
-    assert [step for step, *_ in watched.recorder.samples][::3] == [0, 2, 4, 6, 8, 10, 12, 14]
-    assert list(watched.recorder.series("eval/loss")) == [0, 3, 6, 9, 12, 14]
+    assert [step for step, *_ in watched.recorder.samples][::3] == [0, 2, 4, 5, 6, 8, 10, 12, 14]
+    assert list(watched.recorder.series("eval/loss")) == [0, 3, 5, 6, 9, 12, 14]
     assert_same_weights(watched.run_dir / "model", alone.run_dir / "model")
 
 

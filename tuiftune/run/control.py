@@ -1,6 +1,6 @@
 """What supervisor and worker tell each other while a run goes on: two small files, each with one writer.
 
-`control.json` is the supervisor's: why the run is to be held, and how often a checkpoint was asked for. `worker.json`
+`control.json` is the supervisor's: why the run is to be held, and how often each wish was uttered. `worker.json`
 is the worker's: that it is held, what it has answered, how much it puts through the model at once. Both outlive their
 writers: a run that is held stays held when its supervisor is killed, and the next one finds out why.
 """
@@ -25,11 +25,20 @@ class Control:
 
     holds: Mapping[str, str] = field(default_factory=dict)
     """By cause ('asked', 'heat'): the sentence why the run is to be held. Empty: it goes on."""
-    checkpoints: int = 0
-    """How often a checkpoint was asked for since the run began."""
+    wishes: Mapping[str, int] = field(default_factory=dict)
+    """By kind (requests.WISHES): how often it was asked for since the worker began."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"holds": dict(self.holds), "checkpoints": self.checkpoints}
+        return {"holds": dict(self.holds), "wishes": dict(self.wishes)}
+
+
+@dataclass(frozen=True)
+class Granted:
+    """A wish that was answered."""
+
+    number: int
+    answer: str
+    """'done: the checkpoint of step 120', 'refused: why'."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +49,8 @@ class Said:
     """Why it waits at a step boundary; None while it goes on."""
     step: int = 0
     """Where it is held."""
-    checkpoints: int = 0
-    """The newest wish for a checkpoint that is answered."""
-    checkpoint: str = ""
-    """The answer: 'done: step-000120', 'refused: why'."""
+    granted: Mapping[str, Granted] = field(default_factory=dict)
+    """By kind: the newest wish that is answered."""
     memory: Mapping[str, Any] = field(default_factory=dict)
     """What a trainer can do with less memory: see Context.tell_memory."""
 
@@ -51,8 +58,7 @@ class Said:
         return {
             "hold": self.hold,
             "step": self.step,
-            "checkpoints": self.checkpoints,
-            "checkpoint": self.checkpoint,
+            "granted": {kind: [one.number, one.answer] for kind, one in self.granted.items()},
             "memory": dict(self.memory),
         }
 
@@ -60,10 +66,12 @@ class Said:
 def read_control(path: Path) -> Control:
     """What is asked; nothing where the file is not there or cannot be read."""
     data = _read(path)
-    holds, count = data.get("holds"), data.get("checkpoints")
+    holds, wishes = data.get("holds"), data.get("wishes")
     return Control(
         {str(cause): str(why) for cause, why in holds.items()} if isinstance(holds, dict) else {},
-        count if isinstance(count, int) else 0,
+        {str(kind): count for kind, count in wishes.items() if isinstance(count, int)}
+        if isinstance(wishes, dict)
+        else {},
     )
 
 
@@ -74,8 +82,10 @@ def read_said(path: Path) -> Said:
         return Said(
             hold=None if data.get("hold") is None else str(data["hold"]),
             step=int(data.get("step") or 0),
-            checkpoints=int(data.get("checkpoints") or 0),
-            checkpoint=str(data.get("checkpoint") or ""),
+            granted={
+                str(kind): Granted(int(number), str(answer))
+                for kind, (number, answer) in dict(data.get("granted") or {}).items()
+            },
             memory=dict(data.get("memory") or {}),
         )
     except (TypeError, ValueError):

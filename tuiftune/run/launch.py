@@ -185,7 +185,7 @@ def go_on(run: Run, force: bool = False) -> str | None:
 
 
 def _late(run: Run, kind: str) -> str:
-    if kind in ("pause", "checkpoint"):
+    if kind in ("pause", *requests.WISHES):
         return f"It will be done at the end of the step that runs now. See: tuiftune watch {run.id}"
     return f"See {run.supervisor_log}"
 

@@ -9,7 +9,7 @@ from tuiftune.run.control import Control, Said, read_control, read_said
 from tuiftune.run.ending import Ending
 from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run, State
-from tuiftune.run.requests import ENDING, Request
+from tuiftune.run.requests import ENDING, WISHES, Request
 from tuiftune.run.supervisor_log import Record, log
 
 ASKED, HEAT = "asked", "heat"
@@ -27,7 +27,7 @@ class Orders:
         self._known: set[str] = set()
         """Ids of those that were looked at."""
         self._wishes: dict[str, int] = {}
-        """By id of a request for a checkpoint: its number in control.json."""
+        """By id of a request for one of requests.WISHES: its number in control.json."""
         self._control = Control()
         self._unwritten = False
         self.said = Said()
@@ -56,9 +56,10 @@ class Orders:
             self.answer(request, "done")
         elif request.kind == "pause":
             self.hold(ASKED, PAUSED)
-        elif request.kind == "checkpoint":
-            self._wishes[request.id] = self._control.checkpoints + 1
-            self._tell(replace(self._control, checkpoints=self._control.checkpoints + 1))
+        elif request.kind in WISHES:
+            number = self._control.wishes.get(request.kind, 0) + 1
+            self._wishes[request.id] = number
+            self._tell(replace(self._control, wishes={**self._control.wishes, request.kind: number}))
         return request.kind in ENDING
 
     def _refusal(self, request: Request, state: State) -> str | None:
@@ -81,8 +82,9 @@ class Orders:
     def begin_attempt(self) -> None:
         """Before a new worker: it is to be held as the one before was, and what was asked of that is asked of it."""
         self.said = Said()
-        self._wishes = {request.id: 1 for request in self._asked if request.kind == "checkpoint"}
-        self._tell(replace(self._control, checkpoints=1 if self._wishes else 0))
+        left = self._of(*WISHES)
+        self._wishes = {request.id: 1 for request in left}
+        self._tell(replace(self._control, wishes={request.kind: 1 for request in left}))
         self._run.said_file.unlink(missing_ok=True)
 
     def adopt(self) -> None:
@@ -120,9 +122,10 @@ class Orders:
     def hear(self) -> None:
         """Take over what the worker says of itself, and answer who waited for it."""
         said = self.said = read_said(self._run.said_file)
-        for request in self._of("checkpoint"):
-            if self._wishes.get(request.id, 0) <= said.checkpoints:
-                self.answer(request, said.checkpoint)
+        for request in self._of(*WISHES):
+            granted = said.granted.get(request.kind)
+            if granted is not None and self._wishes.get(request.id, 0) <= granted.number:
+                self.answer(request, granted.answer)
         if said.hold is not None and ASKED in self._control.holds:
             self._answer_each("pause", f"done: it waits at step {said.step:,}")
 

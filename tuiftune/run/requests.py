@@ -12,9 +12,11 @@ from typing import Any
 from tuiftune.errors import TuiftuneError
 from tuiftune.run.files import read_json, write_json
 
-KINDS = ("stop", "kill", "release", "pause", "resume", "checkpoint")
+WISHES = ("checkpoint", "evaluate", "sample")
+"""What the trainer does once, at its next step boundary: write a checkpoint, measure, let the model write."""
+KINDS = ("stop", "kill", "release", "pause", "resume", *WISHES)
 """stop: checkpoint, then end. kill: end the whole tree now. release: as stop, and the run counts as paused. pause: wait
-at the next step boundary, memory kept. resume: go on after a pause. checkpoint: write one at the next step boundary."""
+at the next step boundary, memory kept. resume: go on after a pause."""
 ENDING = ("stop", "kill", "release")
 """After these nothing of the run is left running."""
 

@@ -90,7 +90,7 @@ def _write_end(run: Run, end: dict[str, Any]) -> None:
 def _heed(signals: Signals, control: Control) -> None:
     """Take over what the supervisor asks."""
     signals.holds = control.holds
-    signals.checkpoints_asked = control.checkpoints
+    signals.wishes = control.wishes
 
 
 def _prepare(run: Run, recorder: StoreRecorder, signals: Signals, hooks: EventHooks) -> PipelineRun:

@@ -51,7 +51,12 @@ class Demo(tuiftune.Trainer):
         if step == 0:
             self._evaluate(ctx, 0)
         while step < options.steps:
-            ctx.step_boundary(step, lambda: _save(ctx, step))  # noqa: B023 - called at once
+            ctx.step_boundary(
+                step,
+                lambda: _save(ctx, step),  # noqa: B023 - called at once
+                evaluate=lambda: self._evaluate_as_asked(ctx, step),  # noqa: B023
+                sample=lambda: self._sample_as_asked(ctx, step),  # noqa: B023
+            )
             if ctx.stopping:
                 _save(ctx, step)
                 raise RunStopped(step)
@@ -91,7 +96,18 @@ class Demo(tuiftune.Trainer):
             step,
             **{"eval/loss": loss, "eval/perplexity": math.exp(loss), "eval/bits_per_byte": loss / math.log(2) / 4},
         )
+        self._sample(ctx, step)
+
+    def _sample(self, ctx: tuiftune.Context, step: int) -> None:
         ctx.sample(step, PROMPT, f", made up at step {step}, there was no model at all.", "made-up")
+
+    def _evaluate_as_asked(self, ctx: tuiftune.Context, step: int) -> str:
+        self._evaluate(ctx, step)
+        return f"done: perplexity {math.exp(self._loss(ctx.seed, step)):.4g} at step {step:,}, made up"
+
+    def _sample_as_asked(self, ctx: tuiftune.Context, step: int) -> str:
+        self._sample(ctx, step)
+        return f"done: what it makes up after step {step:,} is among the samples"
 
     def _finish(self, ctx: tuiftune.Context) -> Path:
         folder = ctx.run_dir / "model"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tuiftune import units
 from tuiftune.errors import NotFinite, RunStopped, StageError
 from tuiftune.run.checkpoints import discard_after, step_folder, step_folders, step_of
 from tuiftune.run.keeping import UNSEALED, with_room
@@ -122,7 +123,9 @@ class TrainingRun:
         self._stop_if_asked()
         if not self.stopped:
             self._do_what_is_due()
-            self.ctx.step_boundary(self.step, self._save_as_asked)
+            self.ctx.step_boundary(
+                self.step, self._save_as_asked, evaluate=self._evaluate_as_asked, sample=self._sample_as_asked
+            )
             self._stop_if_asked()
         self._mark = time.perf_counter()
 
@@ -245,6 +248,23 @@ class TrainingRun:
         if self.save():
             return None
         return f"step {self.step:,} has no checkpoint: its loss is no number, or the disk is full"
+
+    def _evaluate_as_asked(self) -> str:
+        """Training does not notice: it counts neither as the best nor for early stopping, as a run that nobody asked
+        would have it."""
+        figures = self.measure("eval")
+        if figures is None:
+            return "refused: the run is stopping"
+        told = {name.removeprefix("eval/"): value for name, value in figures.items()}
+        known = "perplexity" if "perplexity" in told else next(iter(told), None)
+        if known is None:
+            return "refused: the profile has no evaluator that tells figures. Add: [[evaluate]] stage = 'perplexity'"
+        return f"done: {known} {units.figure(told[known])} at step {self.step:,}"
+
+    def _sample_as_asked(self) -> str:
+        if self.measure("sample") is None:
+            return "refused: the run is stopping"
+        return f"done: what it writes after step {self.step:,} is among the samples"
 
     def finish(self) -> Path:
         """Write the final model: the last weights, or with early stopping the best."""

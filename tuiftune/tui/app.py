@@ -46,7 +46,7 @@ from tuiftune.tui.screens.help import HelpScreen
 from tuiftune.tui.screens.place import Place
 from tuiftune.tui.screens.problems import ProblemsScreen
 from tuiftune.tui.screens.profiles import ProfileChosen, ProfilesMarked, ProfilesScreen, RunOpened
-from tuiftune.tui.screens.run import CheckpointAsked, PauseAsked, ResumeAsked, RunScreen, StopAsked
+from tuiftune.tui.screens.run import Asked, RunScreen
 from tuiftune.tui.starting import NOTICE_S, Starter
 from tuiftune.tui.watch import Watcher
 
@@ -273,8 +273,14 @@ class TuiftuneApp(App[None]):
         words = f"{count} runs, one after the other" if count > 1 else message.runs[0].id
         self.notify(words, title="In the queue", timeout=NOTICE_S, markup=False)
 
-    def on_stop_asked(self, message: StopAsked) -> None:
-        run = message.run
+    def on_asked(self, message: Asked) -> None:
+        ask = {"stop": self._stop, "resume": self._resume}.get(message.kind)
+        if ask is None:
+            self._ask(message.run, message.kind)
+        else:
+            ask(message.run)
+
+    def _stop(self, run: Run) -> None:
 
         def answered(yes: bool | None) -> None:
             if yes:
@@ -286,9 +292,7 @@ class TuiftuneApp(App[None]):
         ]
         self.push_screen(ConfirmScreen(f"Stop {run.id}?", lines, "stop the run"), answered)
 
-    def on_resume_asked(self, message: ResumeAsked) -> None:
-        run = message.run
-
+    def _resume(self, run: Run) -> None:
         def resume() -> None:
             try:
                 answer = launch.go_on(run)
@@ -298,12 +302,6 @@ class TuiftuneApp(App[None]):
                 self.post_message(RunStarted(run) if answer is None else ActionDone(f"Resume {run.id}", answer))
 
         self.run_worker(resume, thread=True, exit_on_error=False, exclusive=True, group="resume")
-
-    def on_pause_asked(self, message: PauseAsked) -> None:
-        self._ask(message.run, "pause")
-
-    def on_checkpoint_asked(self, message: CheckpointAsked) -> None:
-        self._ask(message.run, "checkpoint")
 
     def _ask(self, run: Run, kind: str) -> None:
         """Ask a run for something, once, and show its answer."""

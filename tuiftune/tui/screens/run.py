@@ -10,7 +10,7 @@ from textual.binding import Binding
 from textual.containers import Container
 from textual.message import Message
 
-from tuiftune.run.folder import RESUMABLE, Run
+from tuiftune.run.folder import ACTIVE, RESUMABLE, Run
 from tuiftune.tui.messages import RunView
 from tuiftune.tui.palette import MORE
 from tuiftune.tui.panes.charts import ChartsPane
@@ -44,27 +44,11 @@ WITH_CARD = ("failed", "interrupted")
 
 
 class Asked(Message):
-    """The user pressed a key that wants something of the run."""
+    """The user pressed a key that wants something of the run: one of requests.KINDS."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, kind: str) -> None:
         super().__init__()
-        self.run = run
-
-
-class StopAsked(Asked):
-    """It is to end."""
-
-
-class PauseAsked(Asked):
-    """It is to wait."""
-
-
-class ResumeAsked(Asked):
-    """It is to go on."""
-
-
-class CheckpointAsked(Asked):
-    """It is to write a checkpoint."""
+        self.run, self.kind = run, kind
 
 
 class RunScreen(Place):
@@ -77,15 +61,17 @@ class RunScreen(Place):
     TITLE = "run"
     AUTO_FOCUS = ""
     BINDINGS = [
-        Binding("s", "stop", "Stop"),
-        Binding("space", "pause", "Pause"),
-        Binding("r", "resume", "Resume"),
-        Binding("space", "resume", "Resume", show=False),
-        Binding("c", "checkpoint", "Save"),
+        Binding("s", "ask('stop')", "Stop"),
+        Binding("space", "ask('pause')", "Pause"),
+        Binding("r", "ask('resume')", "Resume"),
+        Binding("space", "ask('resume')", "Resume", show=False),
+        Binding("c", "ask('checkpoint')", "Save"),
         Binding("w", "full('why')", "Why"),
         Binding("l", "full('log')", "Log"),
         Binding("m", "full('samples')", "Samples"),
         Binding("x", "cycle_chart", "Chart"),
+        Binding("e", "ask('evaluate')", "Evaluate"),
+        Binding("t", "ask('sample')", "Sample"),
         Binding("escape", "back", "Back", show=False),
         *(
             Binding(
@@ -169,34 +155,15 @@ class RunScreen(Place):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that can do nothing now are not in the footer."""
-        state = self._view.state if self._view else None
-        if action == "stop":
-            return state is not None and state.active
-        if action == "pause":
-            return state is not None and state.name == "running"
-        if action == "checkpoint":
-            return state is not None and state.name in ("running", "paused")
-        if action == "resume":
-            return state is not None and state.name in (*RESUMABLE, *ON_HOLD)
+        if action == "ask":
+            return self._view is not None and self._view.state.name in may_be_asked(str(parameters[0]))
         if action == "full" and parameters == ("why",):
             return self._view is not None and something_to_tell(self._view)
         return super().check_action(action, parameters)
 
-    def action_stop(self) -> None:
+    def action_ask(self, kind: str) -> None:
         if self._run is not None:
-            self.post_message(StopAsked(self._run))
-
-    def action_resume(self) -> None:
-        if self._run is not None:
-            self.post_message(ResumeAsked(self._run))
-
-    def action_pause(self) -> None:
-        if self._run is not None:
-            self.post_message(PauseAsked(self._run))
-
-    def action_checkpoint(self) -> None:
-        if self._run is not None:
-            self.post_message(CheckpointAsked(self._run))
+            self.post_message(Asked(self._run, kind))
 
     def action_full(self, pane: str) -> None:
         """A pane on the whole screen, or back."""
@@ -230,6 +197,17 @@ class RunScreen(Place):
         self.why.set_full(pane == "why")
         if pane not in ("log", "samples", "why"):
             self.set_focus(None)
+
+
+def may_be_asked(kind: str) -> tuple[str, ...]:
+    """The states of a run in which it can be asked for that."""
+    if kind == "stop":
+        return ACTIVE
+    if kind == "pause":
+        return ("running",)
+    if kind == "resume":
+        return (*RESUMABLE, *ON_HOLD)
+    return ("running", "paused")
 
 
 def _decides_keys(view: RunView) -> tuple[str, bool]:
