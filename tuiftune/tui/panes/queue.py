@@ -1,0 +1,74 @@
+"""The runs that wait for their turn, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tuiftune.run.summary import RunSummary
+from tuiftune.text import one_line
+from tuiftune.tui.panes.rows import Row, Rows, Span, fit
+from tuiftune.tui.widgets.run_columns import name_of
+
+MOST = 5
+"""So many rows it has at most, its title among them."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run of the queue."""
+
+    number: int
+    run: RunSummary
+
+
+class QueuePane(Rows):
+    """Not there while nothing waits."""
+
+    help_title: ClassVar[str] = "Queue"
+    help_text: ClassVar[str] = (
+        "Runs that wait for those before them and for a free GPU, the next one first, and what each waits for. "
+        "[ moves the highlighted run forward, ] back; s takes it out."
+    )
+    DEFAULT_CSS = "QueuePane { height: 0; padding: 0 1; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._places: Sequence[Place] = ()
+        self._here: str | None = None
+        self.most = MOST
+
+    def show(self, waiting: Sequence[RunSummary], here: str | None) -> None:
+        """`waiting`: the next one first. `here`: the id of the run that the keys are about."""
+        self._places = [Place(number, run) for number, run in enumerate(waiting, start=1)]
+        self._here = here
+        height = min(self.most, len(waiting) + 1) if waiting else 0
+        if self.styles.height is None or self.styles.height.value != height:
+            self.styles.height = height
+            self.styles.margin = (0, 0, 1 if height else 0, 0)
+        self.redraw()
+
+    def rows(self, width: int, height: int) -> Sequence[Row]:
+        """Where not all fit, those around the highlighted one."""
+        count = len(self._places)
+        room = height - 1
+        at = next((place.number - 1 for place in self._places if place.run.id == self._here), 0)
+        first = max(0, min(at - room // 2, count - room))
+        unseen = f"   {first + 1}-{first + room}" if count > room else ""
+        title: list[Span] = [("queue", "title"), (f"  {count} wait{'s' if count == 1 else ''}{unseen}", "muted")]
+        return [title, *(self._row(place, width, len(str(count))) for place in self._places[first : first + room])]
+
+    def _row(self, place: Place, width: int, digits: int) -> Row:
+        here = place.run.id == self._here
+        head = f"{place.number:>{digits}}  "
+        name = fit(one_line(name_of(place.run), 60), max(12, width // 3))
+        reason = one_line(place.run.reason or "waits", 500)
+        room = width - 2 - len(head) - len(name) - 2
+        return [
+            ("› " if here else "  ", "accent"),
+            (head, "strong"),
+            (name, "strong" if here else ""),
+            ("  ", ""),
+            (fit(reason, room), "muted"),
+        ]
