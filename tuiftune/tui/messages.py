@@ -30,6 +30,19 @@ class DeviceView:
 
 
 @dataclass(frozen=True)
+class Glance:
+    """What the top row of every place tells."""
+
+    host: str = ""
+    """This machine's name."""
+    devices: Sequence[DeviceView] = ()
+    """Its GPUs, and 'host'; none while nothing was read."""
+    active: int = 0
+    """Runs that work, or are on hold."""
+    queued: int = 0
+
+
+@dataclass(frozen=True)
 class PromptSamples:
     """What the models wrote after one prompt."""
 
@@ -146,10 +159,25 @@ class ProfileResolved(Message):
 
 
 @dataclass
+class GoTo(Message):
+    """Another place is wanted (tuiftune.tui.places), about a subject: a profile's name, a run's id."""
+
+    place: str
+    subject: str | None = None
+
+
+@dataclass
 class RunStarted(Message):
     """A run was started, or goes on again."""
 
     run: Run
+
+
+@dataclass
+class RunsQueued(Message):
+    """Runs that wait for their turn, in this order."""
+
+    runs: Sequence[Run]
 
 
 @dataclass

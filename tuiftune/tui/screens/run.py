@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
 from textual.message import Message
-from textual.screen import Screen
 
 from tuiftune.run.folder import RESUMABLE, Run
 from tuiftune.tui.messages import RunView
@@ -16,11 +16,11 @@ from tuiftune.tui.panes.charts import ChartsPane
 from tuiftune.tui.panes.devices import DevicesPane, lines_wanted
 from tuiftune.tui.panes.facts import FactsPane
 from tuiftune.tui.panes.header import HeaderPane
-from tuiftune.tui.panes.keys import KeysPane
 from tuiftune.tui.panes.log import LogPane
 from tuiftune.tui.panes.pipeline import PipelinePane
 from tuiftune.tui.panes.samples import SamplesPane
 from tuiftune.tui.panes.why import WhyPane, something_to_tell
+from tuiftune.tui.screens.place import Place
 
 ON_HOLD = ("pausing", "paused")
 WITH_CARD = ("failed", "interrupted")
@@ -51,7 +51,7 @@ class CheckpointAsked(Asked):
     """It is to write a checkpoint."""
 
 
-class RunScreen(Screen[None]):
+class RunScreen(Place):
     """Hands what the watcher found to the panes; draws nothing while another screen lies over it."""
 
     help_text: ClassVar[str] = (
@@ -73,8 +73,8 @@ class RunScreen(Screen[None]):
         Binding("escape", "back", "Back", show=False),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, workspace: Path | None = None) -> None:
+        super().__init__(workspace)
         self._run: Run | None = None
         self._view: RunView | None = None
         self._full: str | None = None
@@ -89,7 +89,7 @@ class RunScreen(Screen[None]):
         self.samples = SamplesPane()
         self.why = WhyPane()
 
-    def compose(self) -> ComposeResult:
+    def body(self) -> ComposeResult:
         yield self.header
         yield self.pipeline
         with Container(id="main"):
@@ -101,15 +101,6 @@ class RunScreen(Screen[None]):
             yield self.samples
             yield self.why
             yield self.log_pane
-        yield KeysPane()
-
-    def on_mount(self) -> None:
-        """Textual sets the classes of size after a first layout and frame; before it they save that frame."""
-        for size, breakpoints in (
-            (self.app.size.width, self.app.HORIZONTAL_BREAKPOINTS),
-            (self.app.size.height, self.app.VERTICAL_BREAKPOINTS),
-        ):
-            self.add_class(*[name for least, name in breakpoints or () if size >= least][-1:])
 
     @property
     def run(self) -> Run | None:
@@ -134,10 +125,6 @@ class RunScreen(Screen[None]):
             self._draw(view)
         if before is None or _decides_keys(before) != _decides_keys(view):
             self.refresh_bindings()
-
-    def show_others(self, active: int) -> None:
-        """How many other runs are active."""
-        self.header.set_others(active)
 
     def on_screen_resume(self) -> None:
         if self._view is not None:
@@ -198,11 +185,11 @@ class RunScreen(Screen[None]):
         self._set_full("chart" if self.charts.cycle() else None)
 
     async def action_back(self) -> None:
-        """Out of a pane that fills the screen, else to the profiles."""
+        """Out of a pane that fills the screen, else to where one was before."""
         if self._full is not None:
             self._set_full(None)
         else:
-            await self.run_action("app.profiles")
+            await self.run_action("app.back")
 
     def _set_full(self, pane: str | None) -> None:
         self._full = pane
