@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len
+
 from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line
-from tuiftune.tui.panes.rows import Row, Rows, Span, fit
+from tuiftune.tui.panes.rows import Row, Rows, Span, fit, fit_end
+from tuiftune.tui.widgets.glyphs import pointer
 from tuiftune.tui.widgets.run_columns import name_of
 
+NAME_MOST = 22
+PLACE = re.compile(r"^(?:next|\d+\w\w) in the queue(?:[;,] )?")
+"""How a waiting run's reason begins."""
 MOST = 5
 """So many rows it has at most, its title among them."""
 
@@ -57,18 +64,20 @@ class QueuePane(Rows):
         first = max(0, min(at - room // 2, count - room))
         unseen = f"   {first + 1}-{first + room}" if count > room else ""
         title: list[Span] = [("queue", "title"), (f"  {count} wait{'s' if count == 1 else ''}{unseen}", "muted")]
-        return [title, *(self._row(place, width, len(str(count))) for place in self._places[first : first + room])]
+        shown = self._places[first : first + room]
+        names = min(NAME_MOST, max([0, *(cell_len(one_line(name_of(place.run), 60)) for place in shown)]))
+        return [title, *(self._row(place, width, len(str(count)), names) for place in shown)]
 
-    def _row(self, place: Place, width: int, digits: int) -> Row:
+    def _row(self, place: Place, width: int, digits: int, names: int) -> Row:
         here = place.run.id == self._here
         head = f"{place.number:>{digits}}  "
-        name = fit(one_line(name_of(place.run), 60), max(12, width // 3))
+        name = one_line(name_of(place.run), 60)
+        name = fit(name, names) if place.run.name else fit_end(name, names)
         reason = one_line(place.run.reason or "waits", 500)
-        room = width - 2 - len(head) - len(name) - 2
+        waits = PLACE.sub("", reason)  # the number says that
         return [
-            ("› " if here else "  ", "accent"),
+            (f"{pointer()} " if here else "  ", "accent"),
             (head, "strong"),
-            (name, "strong" if here else ""),
-            ("  ", ""),
-            (fit(reason, room), "muted"),
+            (name + " " * (names - cell_len(name) + 2), "strong" if here else ""),
+            (fit(waits, width - 2 - len(head) - names - 2), "muted"),
         ]

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
+
 from tuiftune import units
 from tuiftune.run.compare import written
 from tuiftune.run.folder import ACTIVE
@@ -13,10 +15,11 @@ from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line, plain
 from tuiftune.tui.panes.rows import Row, Rows, Span, beside, wrap
 from tuiftune.tui.widgets.glyphs import STATE_MARKS, short_path
-from tuiftune.tui.widgets.run_columns import UNKNOWN, Told, took, tone_of
+from tuiftune.tui.widgets.run_columns import UNKNOWN, Told, tone_of, took
 from tuiftune.tui.widgets.run_list import perplexity_words, when_words
 
 LABEL = 10
+DOT = " · "
 REASON_ROWS = 3
 NOTHING = "nothing is highlighted"
 
@@ -31,14 +34,14 @@ class RunDetails(Rows):
         super().__init__()
         self._run: RunSummary | None = None
         self._settings: Mapping[str, Any] | None = None
-        self._size: int | None = None
+        self._size_bytes: int | None = None
         self._doing = ""
 
     def show(
         self, run: RunSummary | None, settings: Mapping[str, Any] | None, size_bytes: int | None, doing: str = ""
     ) -> None:
         """`settings`: None while they are read. `doing`: what is being done to it, such as an export."""
-        self._run, self._settings, self._size, self._doing = run, settings, size_bytes, doing
+        self._run, self._settings, self._size_bytes, self._doing = run, settings, size_bytes, doing
         self.redraw()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
@@ -51,13 +54,13 @@ class RunDetails(Rows):
         sign = STATE_MARKS.get(run.state, ("·", ""))[0]
         rows: list[Row] = [beside(left, [(f"{sign} {one_line(run.state)}", tone_of(run))], width)]
         for label, text, tone in self._facts(run):
-            lines = wrap(text, width - LABEL)
+            lines = wrap(text, width - LABEL) if isinstance(text, str) else flowing(list(text), width - LABEL)
             if label == "why" and len(lines) > REASON_ROWS:
                 lines = [*lines[: REASON_ROWS - 1], f"{lines[REASON_ROWS - 1]} …"]
             rows += [[((label if not n else "").ljust(LABEL), "muted"), (line, tone)] for n, line in enumerate(lines)]
         return rows[:height]
 
-    def _facts(self, run: RunSummary) -> Iterator[tuple[str, str, str]]:
+    def _facts(self, run: RunSummary) -> Iterator[tuple[str, str | Iterator[str], str]]:
         if self._doing:
             yield "doing", self._doing, "accent"
         if run.stalled:
@@ -66,14 +69,14 @@ class RunDetails(Rows):
             yield ("waits" if run.state == "queued" else "why"), plain(run.reason, 2000), _reason_tone(run)
         if run.note:
             yield "note", one_line(run.note, 2000), "strong"
-        figures = list(self._figures(run))
-        if figures:
-            yield "figures", " · ".join(figures), ""
-        yield "course", " · ".join(self._course(run)), ""
+        yield "figures", self._figures(run), ""
+        yield "course", self._course(run), ""
         if self._settings is None:
             yield "settings", "reading…", "muted"
+        elif self._settings:
+            yield "settings", words_of(self._settings), ""
         else:
-            yield "settings", " · ".join(words_of(self._settings)) or "its profile cannot be read", ""
+            yield "settings", "its profile cannot be read", "warn"
 
     def _figures(self, run: RunSummary) -> Iterator[str]:
         yield from perplexity_words(run)
@@ -95,7 +98,18 @@ class RunDetails(Rows):
         seconds = took(Told(run, None, time.time()))
         if seconds is not None and run.state != "queued":
             yield f"{'for' if run.state in ACTIVE else 'took'} {units.duration(seconds)}"
-        yield f"{units.size(self._size)} on disk" if self._size is not None else f"{UNKNOWN} on disk"
+        yield f"{units.size(self._size_bytes)} on disk" if self._size_bytes is not None else f"{UNKNOWN} on disk"
+
+
+def flowing(parts: Sequence[str], width: int) -> list[str]:
+    """Parts with a dot between them, in lines; a part is not broken where it fits into one."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and cell_len(f"{lines[-1]}{DOT}{part}") <= width:
+            lines[-1] += f"{DOT}{part}"
+        else:
+            lines += wrap(part, width)
+    return lines
 
 
 def _reason_tone(run: RunSummary) -> str:

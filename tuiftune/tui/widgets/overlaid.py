@@ -10,12 +10,21 @@ from tuiftune.tui.widgets.plot import Chart, Line
 
 STYLES = tuple(f"run-{letter.lower()}" for letter in LETTERS)
 """Of each run's line, by its letter."""
+COLOURS = ("#56a9e0", "#e69f00", "#0aa37a", "#d55e00", "#cc79a7", "#9a8cf0")
+"""That people who see red and green alike can tell apart, by their brightness too."""
 LOG_FROM = 20.0
 """Values that differ by more than this factor are drawn on a logarithmic axis."""
 LETTERS_A_LINE = 6
 NEVER_LOG = ("train/learning_rate", "train/tokens_per_s")
 NAME = 14
 """Cells of a run's name in the legend."""
+
+
+def css(prefix: str) -> str:
+    """A rule for the colour of each run's parts: `prefix` and its style are their class."""
+    return "\n".join(
+        f"& > .{prefix}--{style} {{ color: {colour}; }}" for style, colour in zip(STYLES, COLOURS, strict=True)
+    )
 
 
 def lines_of(compared: Sequence[Compared], series: Series) -> list[Line]:
@@ -63,5 +72,8 @@ def wants_log(lines: Sequence[Line], series: Series) -> bool:
 
 
 def chart_of(compared: Sequence[Compared], series: Series) -> Chart:
+    """Title and unit say what it is, and where the axis is logarithmic."""
     lines = lines_of(compared, series)
-    return Chart(series.title, series.unit, lines, (), "step", wants_log(lines, series), empty="none of them has any")
+    log = wants_log(lines, series)
+    unit = ", ".join(filter(None, (series.unit, "logarithmic" if log else "")))
+    return Chart(series.title, unit, lines, (), "step", log, empty=f"no {series.title} in any of them yet")

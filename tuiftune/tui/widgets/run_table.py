@@ -16,7 +16,7 @@ from textual.strip import Strip
 from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line
 from tuiftune.tui.panes.rows import Row, Rows, Span, beside
-from tuiftune.tui.widgets.glyphs import ascii_only
+from tuiftune.tui.widgets.glyphs import ascii_only, pointer
 from tuiftune.tui.widgets.run_columns import BY_NAME, SORTED, Layout, Told, found_by, in_order, layout
 
 ABOVE = 2
@@ -48,12 +48,12 @@ class RunTable(Rows, can_focus=True):
         Binding("home,g", "edge(0)", "First", show=False),
         Binding("end,G", "edge(1)", "Last", show=False),
     ]
-    COMPONENT_CLASSES = {"run-table--cursor"}
+    COMPONENT_CLASSES = {"rows--cursor"}
     DEFAULT_CSS = """
     RunTable {
         padding: 0 1;
-        & > .run-table--cursor { background: $primary 15%; }
-        &:focus > .run-table--cursor { background: $primary 35%; }
+        & > .rows--cursor { background: $primary 15%; }
+        &:focus > .rows--cursor { background: $primary 35%; }
     }
     """
 
@@ -180,7 +180,7 @@ class RunTable(Rows, can_focus=True):
         run = self._shown[place]
         here, marked = place == self._at, run.id in self._marks
         signs: list[Span] = [
-            (("> " if ascii_only() else "› ")[0] if here else " ", "accent"),
+            (pointer() if here else " ", "accent"),
             ("*" if marked else " ", "accent"),
         ]
         cells = self._layout.spans(Told(run, self._sizes.get(run.id), now))
@@ -194,7 +194,7 @@ class RunTable(Rows, can_focus=True):
     def render_line(self, y: int) -> Strip:
         strip = super().render_line(y)
         if y < len(self._drawn) and self._drawn[y] and self._drawn[y][0] == CURSOR:
-            back = Style(bgcolor=self.get_component_rich_style("run-table--cursor").bgcolor)
+            back = Style(bgcolor=self.get_component_rich_style("rows--cursor").bgcolor)
             strip = Strip([Segment(text, (style or Style()) + back, control) for text, style, control in strip])
         return strip
 
