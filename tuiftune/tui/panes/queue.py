@@ -38,7 +38,10 @@ class QueuePane(Rows):
         "Runs that wait for those before them and for a free GPU, the next one first, and what each waits for. "
         "[ moves the highlighted run forward, ] back; s takes it out."
     )
-    DEFAULT_CSS = "QueuePane { height: 0; padding: 0 1; }"
+    DEFAULT_CSS = """
+    QueuePane { height: 1; padding: 0 1; margin: 0 0 1 0; display: none; }
+    QueuePane.-waiting { display: block; }
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,10 +53,10 @@ class QueuePane(Rows):
         """`waiting`: the next one first. `here`: the id of the run that the keys are about."""
         self._places = [Place(number, run) for number, run in enumerate(waiting, start=1)]
         self._here = here
-        height = min(self.most, len(waiting) + 1) if waiting else 0
+        height = min(self.most, len(waiting) + 1)
         if self.styles.height is None or self.styles.height.value != height:
             self.styles.height = height
-            self.styles.margin = (0, 0, 1 if height else 0, 0)
+        self.set_class(bool(waiting), "-waiting")
         self.redraw()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:

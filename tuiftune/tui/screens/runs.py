@@ -81,7 +81,8 @@ class RunsScreen(Place):
         &.-high RunDetails { height: 12; }
         &.-wide #runs-body { layout: horizontal; }
         &.-wide RunDetails { width: 56; height: 1fr; border-top: none; padding: 0 1 0 2; }
-        &.-tall RunTable, &.-high RunTable, &.-tall QueuePane, &.-high QueuePane { margin-top: 1; }
+        &.-tall RunTable, &.-high RunTable, &.-wide.-tall RunDetails, &.-wide.-high RunDetails { margin-top: 1; }
+        &.-tall QueuePane, &.-high QueuePane { margin: 1 0 0 0; }
     }
     """
 

@@ -187,14 +187,14 @@ def layout(width: int, runs: Sequence[RunSummary]) -> Layout:
     """As many columns as fit into `width`; profile and name as wide as they need to be, where there is room."""
     profiles = min(PROFILE_MOST, max([8, *(cell_len(one_line(run.profile, 60)) for run in runs)]))
     sizes = {column.name: column.width for column in ALL} | {"profile": profiles}
+    longest = min(NAME_MOST, max([NAME_LEAST, *(cell_len(name_of(run)) for run in runs)]))
     chosen: list[str] = []
     for name in WANTED:
-        if sum(sizes[one] + GAP for one in [*chosen, name]) - GAP <= width:
+        more = longest - NAME_LEAST if name == WANTED[-1] else 0  # the last one is not worth a cut name
+        if sum(sizes[one] + GAP for one in [*chosen, name]) - GAP + more <= width:
             chosen.append(name)
     left = width - sum(sizes[name] + GAP for name in chosen) + GAP
-    if "run" in chosen:
-        longest = max([NAME_LEAST, *(cell_len(name_of(run)) for run in runs)])
-        sizes["run"] += max(0, min(left, NAME_MOST - NAME_LEAST, longest - NAME_LEAST))
+    sizes["run"] += max(0, min(left, longest - NAME_LEAST))
     return Layout(tuple((column, sizes[column.name]) for column in ALL if column.name in chosen))
 
 
