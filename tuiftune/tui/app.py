@@ -28,6 +28,7 @@ from tuiftune.tui.messages import (
     ActionDone,
     ActionFailed,
     CatalogLoaded,
+    CurvesWanted,
     DeviceView,
     Glance,
     GoTo,
@@ -161,6 +162,9 @@ class TuiftuneApp(App[None]):
         if message.view.state.active and time.monotonic() - self._glanced >= GLANCE_S:
             self._look_over(message.view.devices)
         self._held.close()
+
+    def on_curves_wanted(self, message: CurvesWanted) -> None:
+        self._watcher.look_at(message.window, message.smoothing)
 
     def on_runs_changed(self, message: RunsChanged) -> None:
         self._runs = list(message.runs)

@@ -79,6 +79,8 @@ class RunView:
     curves: Mapping[str, Curve] = field(default_factory=dict)
     smoothed: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Of the series that jump, such as train/loss: a smoothed value for each step of the curve."""
+    clock: tuple[Sequence[float], Sequence[float]] = ((), ())
+    """Steps, and how many seconds after the run's start each was recorded."""
     baseline: float | None = None
     """The untouched model's perplexity."""
     best: MetricRow | None = None
@@ -156,6 +158,14 @@ class ProfileResolved(Message):
 
     resolved: ResolvedProfile
     overrides: Sequence[str] = ()
+
+
+@dataclass
+class CurvesWanted(Message):
+    """Curves are looked at otherwise: only these steps (None: all), smoothed so many times as long as usual."""
+
+    window: tuple[int, int] | None
+    smoothing: float
 
 
 @dataclass

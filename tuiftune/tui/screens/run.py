@@ -12,6 +12,7 @@ from textual.message import Message
 
 from tuiftune.run.folder import RESUMABLE, Run
 from tuiftune.tui.messages import RunView
+from tuiftune.tui.palette import MORE
 from tuiftune.tui.panes.charts import ChartsPane
 from tuiftune.tui.panes.devices import DevicesPane, lines_wanted
 from tuiftune.tui.panes.facts import FactsPane
@@ -22,6 +23,21 @@ from tuiftune.tui.panes.samples import SamplesPane
 from tuiftune.tui.panes.why import WhyPane, something_to_tell
 from tuiftune.tui.screens.place import Place
 
+CHART_KEYS = (
+    ("h", "h", "axis", 0, "X axis: steps, epochs, time"),
+    ("y", "y", "scale", 0, "Y axis: logarithmic or not"),
+    ("z", "z", "smoothing", 0, "Smooth more, less or not at all"),
+    ("left", "←", "cursor", -1, "Cursor to the left"),
+    ("right", "→", "cursor", 1, "Cursor to the right"),
+    ("shift+left", "shift ←", "cursor", -10, "Cursor far to the left"),
+    ("shift+right", "shift →", "cursor", 10, "Cursor far to the right"),
+    ("plus,equals_sign", "+", "zoom", 0.5, "Zoom in"),
+    ("minus", "-", "zoom", 2.0, "Zoom out"),
+    ("left_parenthesis", "(", "pan", -0.25, "Pan to the left"),
+    ("right_parenthesis", ")", "pan", 0.25, "Pan to the right"),
+    ("0", "0", "all", 0, "Whole curves, no cursor"),
+)
+"""Key, how it is called, what it changes and by how much, and what that is in words."""
 ON_HOLD = ("pausing", "paused")
 WITH_CARD = ("failed", "interrupted")
 """In these states what ended the run matters more than what its model wrote."""
@@ -71,6 +87,12 @@ class RunScreen(Place):
         Binding("m", "full('samples')", "Samples"),
         Binding("x", "cycle_chart", "Chart"),
         Binding("escape", "back", "Back", show=False),
+        *(
+            Binding(
+                key, f"chart({what!r}, {amount})", words, show=False, id=f"{MORE}{what}{amount}", key_display=display
+            )
+            for key, display, what, amount, words in CHART_KEYS
+        ),
     ]
 
     def __init__(self, workspace: Path | None = None) -> None:
@@ -114,6 +136,7 @@ class RunScreen(Place):
         self._run, self._view = run, None
         self.header.wait_for(run.id)
         self.pipeline.show(None)
+        self.charts.for_another_run()
         self.devices.show(None)
 
     def show(self, view: RunView) -> None:
@@ -178,6 +201,11 @@ class RunScreen(Place):
     def action_full(self, pane: str) -> None:
         """A pane on the whole screen, or back."""
         self._set_full(None if self._full == pane else pane)
+
+    def action_chart(self, what: str, amount: float) -> None:
+        """Look at the curves otherwise."""
+        if self._full in (None, "chart"):
+            self.charts.change(what, amount)
 
     def action_cycle_chart(self) -> None:
         if self._full not in (None, "chart"):
