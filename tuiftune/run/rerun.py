@@ -37,7 +37,9 @@ def overrides_in(text: str) -> tuple[list[str], list[Problem]]:
         if "=" in stripped:
             found.append(stripped)
         else:
-            problems.append(Problem("has no KEY=VALUE", "line", number, stripped, "E.g. train.epochs=1"))
+            problems.append(
+                Problem(f"{stripped}: has no KEY=VALUE", where=f"line {number}", hint="E.g. train.epochs=1")
+            )
     return found, problems
 
 

@@ -163,7 +163,7 @@ class Keeper:
 
     def export(self, found: Sequence[RunSummary]) -> None:
         runs = [Run(Path(run.path)) for run in found]
-        to = Path.cwd() / runs[0].id if len(runs) == 1 else Path.cwd()
+        to = runs[0].id if len(runs) == 1 else "."
 
         def answered(wanted: ExportWanted | None) -> None:
             if wanted is not None:

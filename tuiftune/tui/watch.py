@@ -29,6 +29,8 @@ QUIET_INTERVAL_S = 2.0
 RUNS_INTERVAL_S = 2.0
 BETWEEN_S = 0.05
 """While there are runs left to be read; the screen's thread has the processor in between."""
+PARTLY_S = 0.5
+"""Those that were read so far are told so often."""
 ADOPT_INTERVAL_S = 10.0
 """A run without a supervisor is given one at most so often."""
 POINTS = 2048
@@ -57,6 +59,7 @@ class Watcher:
         self._runs: list[RunSummary] | None = None
         self._listing = Listing(workspace)
         self._runs_due = 0.0
+        self._told_runs = -PARTLY_S
         self._adopted: dict[str, float] = {}
         self._told: set[str] = set()
         self._stopped = False
@@ -173,9 +176,11 @@ class Watcher:
         found = self._listing.look(everything=self._runs_due == 0.0)
         if self._listing.complete:
             self._runs_due = now + RUNS_INTERVAL_S
-        for summary in found:
-            if summary.state in ACTIVE:
-                self._adopt(Run(Path(summary.path)))
-        if found != self._runs and (found or self._listing.complete):
-            self._runs = found
+            for summary in found:
+                if summary.state in ACTIVE:
+                    self._adopt(Run(Path(summary.path)))
+        elif not found or now - self._told_runs < PARTLY_S:
+            return
+        if found != self._runs:
+            self._runs, self._told_runs = found, now
             self._post(RunsChanged(tuple(found)))

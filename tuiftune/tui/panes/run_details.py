@@ -94,7 +94,7 @@ class RunDetails(Rows):
     def _course(self, run: RunSummary) -> Iterator[str]:
         steps = f"step {run.step:,} of {run.total_steps:,}" if run.total_steps else f"step {run.step:,}"
         yield steps
-        yield when_words(run)
+        yield f"queued {units.ago(run.started)}" if run.state == "queued" else when_words(run)
         seconds = took(Told(run, None, time.time()))
         if seconds is not None and run.state != "queued":
             yield f"{'for' if run.state in ACTIVE else 'took'} {units.duration(seconds)}"

@@ -104,11 +104,10 @@ class RerunScreen(Window[None]):
         lines = [str(problem) for problem in problems]
         resolved = None
         try:
-            if not lines:
-                resolved = launch.with_warnings(resolved_again(self._workspace, self._of, overrides))
-                lines = [str(problem) for problem in resolved.problems or resolved.absent]
+            resolved = launch.with_warnings(resolved_again(self._workspace, self._of, overrides))
+            lines += [str(problem) for problem in resolved.problems or resolved.absent]
         except TuiftuneError as error:
-            lines = str(error).splitlines()
+            lines += str(error).splitlines()
         self.post_message(Checked(text, lines, None if lines else resolved))
 
     def on_checked(self, message: Checked) -> None:

@@ -15,14 +15,14 @@ from textual.widgets import Input, Static
 from tuiftune.run.export import WHAT
 from tuiftune.text import plain
 from tuiftune.tui.screens.window import Answer, Window
-from tuiftune.tui.widgets.glyphs import pointer
+from tuiftune.tui.widgets.glyphs import pointer, short_path
 
 WORD = "delete"
 """What is typed to delete runs."""
 WHAT_WORDS = {
     "all": "the records, and the finished model where there is one",
     "model": "the finished model alone, a Hugging Face folder",
-    "metrics": "the records alone: figures, texts, profile and how it went",
+    "metrics": "the records alone: figures, texts and the profile",
 }
 
 
@@ -102,15 +102,14 @@ class ExportScreen(LineWindow[ExportWanted]):
 
     BINDINGS = [Binding("up", "choose(-1)", "What", show=False), Binding("down", "choose(1)", "What", show=False)]
 
-    def __init__(self, ids: Sequence[str], to: Path) -> None:
+    def __init__(self, ids: Sequence[str], to: str) -> None:
         many = len(ids) > 1
+        one = "A folder, or a file that ends in .tar.gz. Into a folder that is there it goes under the run's id."
         lines = [
-            "A folder, or a file that ends in .tar.gz. Into a folder that is there it goes under the run's id."
-            if not many
-            else "A folder that is there; each run goes into it under its id.",
-            "Nothing that exists is written over.",
+            "A folder that is there; each run goes into it under its id." if many else one,
+            f"Nothing that exists is written over. From {short_path(str(Path.cwd()))}, or whole:",
         ]
-        super().__init__(f"Export {f'{len(ids)} runs' if many else ids[0]}", lines, str(to), "FOLDER", "export")
+        super().__init__(f"Export {f'{len(ids)} runs' if many else ids[0]}", lines, to, "FOLDER", "export")
         self._what = 0
 
     def more_keys(self) -> Sequence[tuple[str, str]]:

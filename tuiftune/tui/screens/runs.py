@@ -182,7 +182,9 @@ class RunsScreen(Place):
             self._waiting = message.waiting
         if message.settings is not None:
             self._settings[message.settings[0]] = message.settings[1]
-        if message.sizes is not None or message.waiting is not None:
+        if message.sizes is not None:
+            self.table.show_sizes(message.sizes)
+        if message.waiting is not None:
             self.table.show(self._runs, self._sizes, self._waiting)
             self._draw_queue()
         self._draw_details()
@@ -271,6 +273,8 @@ class RunsScreen(Place):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that can do nothing now are not in the footer."""
         run = self.table.run
+        if self._typing and action not in ("clear", "back"):
+            return False
         if action in ("why", "name", "note", "rerun", "export"):
             return run is not None
         if action == "resume":

@@ -104,6 +104,14 @@ class RunTable(Rows, can_focus=True):
             self.post_message(self.MarksChanged())
         self._arrange()
 
+    def show_sizes(self, sizes: Mapping[str, int]) -> None:
+        """What each takes on the disk, as far as that is known."""
+        self._sizes = sizes
+        if self._by == "size":
+            self._arrange()
+        else:
+            self.redraw()
+
     def filter(self, query: str, typing: bool) -> None:
         """Show only those that match; `typing`: letters go there, so it has a cursor."""
         changed = query != self._query
@@ -199,6 +207,10 @@ class RunTable(Rows, can_focus=True):
         return strip
 
     # ------------------------------------------------------------------------------------------ what it does
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While letters go into the filter only the arrow keys are ours."""
+        return not self._typing if action in ("open", "mark") else super().check_action(action, parameters)
 
     def _go(self, place: int) -> None:
         place = max(0, min(place, len(self._shown) - 1))
