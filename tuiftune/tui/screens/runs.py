@@ -93,8 +93,6 @@ class RunsScreen(Place):
         self.queue = QueuePane()
         self.keeper = Keeper(self)
         self._runs: Sequence[RunSummary] = ()
-        self._known = False
-        """Whether any listing has come yet."""
         self._sizes: Mapping[str, int] = {}
         self._waiting: Sequence[str] = ()
         self._settings: dict[str, Mapping[str, Any]] = {}
@@ -117,13 +115,11 @@ class RunsScreen(Place):
 
     def show_runs(self, runs: Sequence[RunSummary]) -> None:
         """All runs, the newest first."""
-        self._known = self._known or bool(runs) or self.is_mounted
         self._runs = runs
         if self.is_current:
             self._draw()
 
     def on_screen_resume(self) -> None:
-        self._known = True
         self._draw()
 
     def glance(self, glance: Glance) -> None:
@@ -259,14 +255,12 @@ class RunsScreen(Place):
     def action_filter(self) -> None:
         self._set_filter(typing=True)
 
-    async def action_clear(self) -> None:
-        """The filter, then the marks, then back to where one came from."""
+    def action_clear(self) -> None:
+        """The filter, then the marks; once there are none, escape leads back (the app's)."""
         if self._query or self._typing:
             self._set_filter("", typing=False)
-        elif self.table.marked:
-            self.table.clear_marks()
         else:
-            await self.run_action("app.back")
+            self.table.clear_marks()
 
     # ------------------------------------------------------------------------------------ what is done
 
@@ -290,7 +284,7 @@ class RunsScreen(Place):
         if action == "undo":
             return self.keeper.can_undo
         if action == "clear":
-            return bool(self._query or self._typing or self.table.marked) or None
+            return bool(self._query or self._typing or self.table.marked)
         return super().check_action(action, parameters)
 
     def _chosen(self) -> list[RunSummary]:
