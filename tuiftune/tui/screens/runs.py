@@ -54,7 +54,10 @@ class RunsScreen(Place):
     )
     AUTO_FOCUS = "RunTable"
     BINDINGS = [
+        Binding("u", "undo", "Undo delete"),
         Binding("c", "compare", "Compare"),
+        Binding("left_square_bracket,K", "queue('up')", "Sooner", key_display="["),
+        Binding("right_square_bracket,J", "queue('down')", "Later", key_display="]"),
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("o", "sort", "Sort"),
         Binding("O", "turn_round", "Turn round", show=False),
@@ -66,9 +69,6 @@ class RunsScreen(Place):
         Binding("t", "note", "Note"),
         Binding("e", "export", "Export"),
         Binding("D", "delete", "Delete"),
-        Binding("u", "undo", "Undo delete"),
-        Binding("left_square_bracket,K", "queue('up')", "Sooner", key_display="["),
-        Binding("right_square_bracket,J", "queue('down')", "Later", key_display="]"),
         Binding("escape", "clear", "Clear"),
     ]
     CSS = """

@@ -75,6 +75,8 @@ class RunTable(Rows, can_focus=True):
         self._layout = Layout(())
         self._laid_out: tuple[object, ...] = ()
         self._at, self._top = 0, 0
+        self._chosen = False
+        """Whether a person has moved the highlight; until then it stays at the top, whichever run comes there."""
         self._by, self._backwards = SORTED[0], False
         self._marks: dict[str, None] = {}
         self._query, self._typing = "", False
@@ -94,7 +96,7 @@ class RunTable(Rows, can_focus=True):
 
     def show(self, runs: Sequence[RunSummary], sizes: Mapping[str, int], queue: Sequence[str]) -> None:
         """These runs, what each takes on the disk as far as that is known, and the ids of those that wait, the next
-        one first. The highlight stays on its run."""
+        one first. The highlight stays on the run it was moved to."""
         self._runs, self._sizes, self._queue = runs, sizes, queue
         there = {run.id for run in runs}
         gone = [name for name in self._marks if name not in there]
@@ -139,7 +141,7 @@ class RunTable(Rows, can_focus=True):
         runs = found_by(self._runs or (), self._query)
         self._shown = in_order(runs, self._by, self._backwards, self._sizes, self._queue)
         at = 0
-        if keep and before is not None:
+        if keep and self._chosen and before is not None:
             at = next((place for place, run in enumerate(self._shown) if run.id == before.id), self._at)
         self._at = max(0, min(at, len(self._shown) - 1))
         self.redraw()
@@ -214,6 +216,7 @@ class RunTable(Rows, can_focus=True):
 
     def _go(self, place: int) -> None:
         place = max(0, min(place, len(self._shown) - 1))
+        self._chosen = True
         if place != self._at:
             self._at = place
             self.redraw()
