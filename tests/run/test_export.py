@@ -73,7 +73,7 @@ def test_into_a_folder_that_is_there_it_goes_under_its_id_and_nothing_is_written
     assert {path.name for path in made.place.iterdir()} == {"config.json", "model.safetensors", "sub"}
     file = tmp_path / "out.tar.gz"
     file.write_text("mine")
-    for taken in (tmp_path, file):
+    for taken in (tmp_path, tmp_path / run.id, file):
         with pytest.raises(TuiftuneError, match="is there already, and nothing is written over"):
             export(run, taken)
     assert file.read_text() == "mine"

@@ -88,7 +88,7 @@ def is_archive(path: Path) -> bool:
 def _place(run: Run, to: Path) -> Path:
     """Where it goes. Raises TuiftuneError where something is there already."""
     place = to.expanduser().absolute()
-    if place.is_dir():
+    if place.is_dir() and place.name != run.id:  # else it was exported there before
         place = place / run.id
     if os.path.lexists(place):
         raise TuiftuneError(f"{place}: is there already, and nothing is written over. Say where else with --to")
