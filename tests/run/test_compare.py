@@ -105,7 +105,7 @@ def test_a_frame_of_text_cuts_nothing_and_names_each_curve_by_its_letter(trained
     assert lines[at + 2] == "  B  /data/b.txt"
     plot = frame[frame.index("training loss, smoothed") :]
     title, *rows = plot.splitlines()
-    assert title.startswith("training loss, smoothed  A test-")
+    assert title.startswith("training loss, smoothed  A test ")
     assert min("".join(rows).count(letter) for letter in "AB") >= 4
     assert "perplexity, logarithmic" not in plot
 

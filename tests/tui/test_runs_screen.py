@@ -149,12 +149,12 @@ async def test_the_queue_is_shown_in_its_order_and_changed(make: Any, shown: Any
         text = await shown(pilot, "queue  2 wait", "waits for gpu0, taken by another", "after the first")
         assert text.index("waits for gpu0") < text.index("after the first")
         await pilot.press("down")
-        await shown(pilot, "[ Sooner", f"{pointer()} 2  {'…' + second.run.id[-21:]}")
+        await shown(pilot, "[ Sooner", f"{pointer()} 2  {second.run.id}")
         await pilot.press("[")
-        await shown(pilot, f"{pointer()} 1  {'…' + second.run.id[-21:]}")
+        await shown(pilot, f"{pointer()} 1  {second.run.id}")
         assert [one.run.id for one in queue.waiting(make.workspace)] == [second.run.id, first.run.id]
         await pilot.press("J")
-        await shown(pilot, f"{pointer()} 2  {'…' + second.run.id[-21:]}")
+        await shown(pilot, f"{pointer()} 2  {second.run.id}")
 
 
 async def test_a_run_is_started_again_with_changes_that_were_checked(

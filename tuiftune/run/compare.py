@@ -63,7 +63,8 @@ class Compared:
 
     @property
     def title(self) -> str:
-        return self.summary.name or self.summary.id
+        """Its name, else what little of its id tells it from others: `quickstart jdj`."""
+        return self.summary.name or f"{self.summary.profile or 'run'} {self.summary.id[-3:]}"
 
 
 class Comparing:

@@ -15,7 +15,8 @@ from tuiftune.tui.panes.rows import Row, Rows, Span, fit, fit_end
 from tuiftune.tui.widgets.glyphs import pointer
 from tuiftune.tui.widgets.run_columns import name_of
 
-NAME_MOST = 22
+NAME_LEAST, NAME_MOST, ROOM_FROM = 20, 34, 96
+"""Cells of a run's name, and from which width on it has them."""
 PLACE = re.compile(r"^(?:next|\d+\w\w) in the queue(?:[;,] )?")
 """How a waiting run's reason begins."""
 MOST = 5
@@ -68,7 +69,8 @@ class QueuePane(Rows):
         unseen = f"   {first + 1}-{first + room}" if count > room else ""
         title: list[Span] = [("queue", "title"), (f"  {count} wait{'s' if count == 1 else ''}{unseen}", "muted")]
         shown = self._places[first : first + room]
-        names = min(NAME_MOST, max([0, *(cell_len(one_line(name_of(place.run), 60)) for place in shown)]))
+        most = NAME_MOST if width >= ROOM_FROM else NAME_LEAST
+        names = min(most, max([0, *(cell_len(one_line(name_of(place.run), 60)) for place in shown)]))
         return [title, *(self._row(place, width, len(str(count)), names) for place in shown)]
 
     def _row(self, place: Place, width: int, digits: int, names: int) -> Row:

@@ -56,8 +56,10 @@ class RunsScreen(Place):
     BINDINGS = [
         Binding("u", "undo", "Undo delete"),
         Binding("c", "compare", "Compare"),
-        Binding("left_square_bracket,K", "queue('up')", "Sooner", key_display="["),
-        Binding("right_square_bracket,J", "queue('down')", "Later", key_display="]"),
+        Binding("left_square_bracket", "queue('up')", "Sooner", key_display="["),
+        Binding("right_square_bracket", "queue('down')", "Later", key_display="]"),
+        Binding("K", "queue('up')", "Sooner", show=False),
+        Binding("J", "queue('down')", "Later", show=False),
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("o", "sort", "Sort"),
         Binding("O", "turn_round", "Turn round", show=False),
@@ -76,7 +78,7 @@ class RunsScreen(Place):
         & #runs-body { height: 1fr; }
         & RunTable { height: 1fr; }
         & RunDetails { height: 7; padding: 0 1; border-top: solid $foreground 20%; }
-        &.-flat RunDetails { display: none; }
+        &.-flat RunDetails, &.-flat QueuePane { display: none; }
         &.-tall RunDetails { height: 9; }
         &.-high RunDetails { height: 12; }
         &.-wide #runs-body { layout: horizontal; }

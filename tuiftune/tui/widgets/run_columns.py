@@ -19,7 +19,7 @@ from tuiftune.tui.widgets.glyphs import STATE_MARKS
 
 GAP = 2
 TONES = {"primary": "accent", "success": "good", "warning": "warn", "error": "bad", "muted": "muted"}
-NAME_LEAST, NAME_MOST = 12, 36
+NAME_LEAST, NAME_MOST = 12, 32
 PROFILE_MOST = 18
 STATE = "✓ interrupted"
 UNKNOWN = "—"
@@ -94,6 +94,11 @@ def name_of(run: RunSummary) -> str:
     return run.name or run.id
 
 
+def name_beside(run: RunSummary) -> str:
+    """The same where its profile stands beside it: of an id what comes after that."""
+    return run.name or run.id.removeprefix(f"{run.profile}-")
+
+
 ALL = (
     Column("state", "STATE", cell_len(STATE), lambda told: _state(told.run), lambda told: told.run.state, right=False),
     Column("profile", "PROFILE", 8, lambda told: told.run.profile, lambda told: told.run.profile, right=False),
@@ -147,12 +152,16 @@ class Layout:
         """A run's cells, with the gaps between them."""
         row: list[Span] = []
         for column, width in self.columns:
-            text = one_line(column.text(told), 200)
+            text = one_line(self._text(column, told), 200)
             shown = fit_end(text, width) if column.name == "run" and not told.run.name else fit(text, width)
             blanks = " " * (width - cell_len(shown))
             tone = self._tone(column, told.run)
             row += [(f"{blanks}{shown}" if column.right else f"{shown}{blanks}", tone), (" " * GAP, "")]
         return row[:-1]
+
+    def _text(self, column: Column, told: Told) -> str:
+        beside = column.name == "run" and any(one.name == "profile" for one, _ in self.columns)
+        return name_beside(told.run) if beside else column.text(told)
 
     @staticmethod
     def _tone(column: Column, run: RunSummary) -> str:
@@ -187,7 +196,7 @@ def layout(width: int, runs: Sequence[RunSummary]) -> Layout:
     """As many columns as fit into `width`; profile and name as wide as they need to be, where there is room."""
     profiles = min(PROFILE_MOST, max([8, *(cell_len(one_line(run.profile, 60)) for run in runs)]))
     sizes = {column.name: column.width for column in ALL} | {"profile": profiles}
-    longest = min(NAME_MOST, max([NAME_LEAST, *(cell_len(name_of(run)) for run in runs)]))
+    longest = min(NAME_MOST, max([NAME_LEAST, *(cell_len(name_beside(run)) for run in runs)]))
     chosen: list[str] = []
     for name in WANTED:
         more = longest - NAME_LEAST if name == WANTED[-1] else 0  # the last one is not worth a cut name
