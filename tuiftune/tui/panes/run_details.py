@@ -130,7 +130,8 @@ def words_of(settings: Mapping[str, Any]) -> Iterator[str]:
     if settings.get("train.max_steps"):
         yield f"{written(settings['train.max_steps'])} steps at most"
     if settings.get("train.epochs") is not None:
-        yield f"{written(settings['train.epochs'])} epochs"
+        epochs = written(settings["train.epochs"])
+        yield f"{epochs} epoch{'' if epochs == '1' else 's'}"
     size, times = settings.get("train.batch_size"), settings.get("train.grad_accum")
     if size is not None:
         yield f"batch {written(size)} x {written(times)}" if times is not None else f"batch {written(size)}"
