@@ -18,6 +18,7 @@ LOOK_S = 0.1
 """So long one look reads; what is left is read by the next one. A run that has ended takes some 0.6 ms."""
 FIRST = 60
 """So many of the newest runs are read before all others: more than a screen shows."""
+STATE, NOTES = Run(Path()).state_file.name, notes_file(Run(Path())).name
 STAMP = len("yyyymmdd-hhmmss-abc")
 """An id ends so: it tells when a run was started before it was read."""
 SETTLED_NS = 2_000_000_000
@@ -31,7 +32,7 @@ class _Known:
 
     run: Run
     files: tuple[str, str]
-    """Its state and its notes, as text: paths made anew for 5,000 runs take 50 ms."""
+    """Its state and its notes, as text: paths made for 5,000 runs take 50 ms."""
     order: tuple[float, str]
     """When it was started, in seconds since the epoch, and its id; 0 while it was not read."""
     active: bool = True
@@ -108,16 +109,13 @@ class Listing:
         there = _names(self._folder)
         for gone in self._known.keys() - there:
             del self._known[gone]
-        whole = True
         for name in there - self._known.keys():
             run = Run(self._folder / name)
-            files = (str(run.state_file), str(notes_file(run)))
-            if _version(files) is not None:
-                self._known[name] = _Known(run, files, (0.0, name))
-            elif not name.startswith("."):
-                whole = False  # it is being made, and gets its state a moment later
+            self._known[name] = _Known(
+                run, (f"{self._folder}/{name}/{STATE}", f"{self._folder}/{name}/{NOTES}"), (0.0, name)
+            )
         # Two who come within one tick of the file system's clock are one change.
-        self._changed_ns = changed_ns if whole and time.time_ns() - changed_ns > SETTLED_NS else -1
+        self._changed_ns = changed_ns if time.time_ns() - changed_ns > SETTLED_NS else -1
 
     def _read(self, known: _Known) -> bool:
         """Bring a run up to date where it is active or was changed; whether that took any time."""
@@ -125,7 +123,7 @@ class Listing:
         if version is not None and known.summary is not None and known.version == version and not known.active:
             return False
         summary = None if version is None else next(iter(summaries([known.run])), None)
-        if summary is None:  # deleted, or its state cannot be read
+        if summary is None:  # deleted, or no run: one that is being made gets its state a moment later
             self._known.pop(known.run.id, None)
             self._changed_ns = -1
         else:
@@ -135,9 +133,10 @@ class Listing:
 
 
 def _names(folder: Path) -> set[str]:
+    """What may be runs: not the trash, and no links."""
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+            return {entry.name for entry in entries if entry.name[0] != "." and entry.is_dir(follow_symlinks=False)}
     except OSError:
         return set()
 
