@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +45,3 @@ def overrides_in(text: str) -> tuple[list[str], list[Problem]]:
 def command_of(run: Run, overrides: Sequence[str]) -> list[str]:
     """What to type for the same: it is written down with the new run."""
     return ["tuiftune", "rerun", run.id, *(part for one in overrides for part in ("--set", one))]
-
-
-def as_typed(command: Sequence[str]) -> str:
-    return shlex.join(command)

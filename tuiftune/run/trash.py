@@ -16,7 +16,6 @@ from tuiftune.paths import runs_folder
 from tuiftune.run.files import read_json, sync_folder, write_json
 from tuiftune.run.folder import Run, recorded_state, state_of
 from tuiftune.run.process import Lock, is_locked
-from tuiftune.run.summary import RunSummary, summarize
 
 TRASH = ".trash"
 """In the folder of the runs: moving a run there is renaming it, whatever its size. It has no state.json, so it is no
@@ -36,10 +35,6 @@ class Deleted:
     @property
     def id(self) -> str:
         return self.run.id
-
-    def summary(self) -> RunSummary:
-        """Raises RunNotFound where it is gone by now."""
-        return summarize(self.run)
 
 
 def delete(run: Run) -> Deleted:
