@@ -45,6 +45,7 @@ def test_help_is_printed_without_torch_or_textual() -> None:
         "tuiftune.catalog",
         "tuiftune.data_frame",
         "tuiftune.planned",
+        "tuiftune.comparison",
         "tuiftune.run.launch",
         "tuiftune.run.follow",
         "tuiftune.run.tools",

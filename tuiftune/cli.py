@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from tuiftune import __version__
-from tuiftune.errors import ProfileError, RunFailed, TuiftuneError
+from tuiftune.commands import compare as compare_commands
+from tuiftune.commands import runs as runs_commands
+from tuiftune.commands.common import follow_run, json_option, set_option
+from tuiftune.commands.export import export
+from tuiftune.commands.rerun import rerun
+from tuiftune.errors import ProfileError, TuiftuneError
 from tuiftune.paths import find_workspace
 from tuiftune.sampling import Sampling
 from tuiftune.text import print_in_any_encoding
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def main() -> None:
@@ -30,20 +30,6 @@ def main() -> None:
 
         word(str(error))
         sys.exit(error.exit_status)
-
-
-def json_option(command: Command) -> Command:
-    return click.option("--json", "json_wanted", is_flag=True, help="Print facts as JSON on stdout.")(command)
-
-
-def set_option(command: Command) -> Command:
-    return click.option(
-        "--set",
-        "overrides",
-        metavar="KEY=VALUE",
-        multiple=True,
-        help="Override a value of the profile, e.g. train.epochs=1. May be given several times.",
-    )(command)
 
 
 @click.group(
@@ -119,7 +105,7 @@ def run(
             output.fact("\n".join(one.id for one in started))
         return
     output.word(f"{started[0].id} runs in the background; Ctrl+C leaves it running")
-    _follow(started[0], json_wanted)
+    follow_run(started[0], json_wanted)
 
 
 @commands.group(invoke_without_command=True)
@@ -159,40 +145,20 @@ def move(run_reference: str, where: str) -> None:
     output.fact(f"{found.id}: place {queued.move(found, where)}")
 
 
-def _follow(run_followed: Any, json_wanted: bool, after_event: int = 0) -> None:
-    """Follow to the end and say how it ended; raises RunFailed where that is not `finished`."""
-    from tuiftune import output
-    from tuiftune.run.follow import ending, follow
-    from tuiftune.run.summary import summarize
-
-    try:
-        state = follow(run_followed, after_event=after_event)
-    except KeyboardInterrupt:
-        output.word(
-            f"\n{run_followed.id} goes on. Watch it: tuiftune watch {run_followed.id};"
-            f" stop it: tuiftune stop {run_followed.id}"
-        )
-        return
-    if json_wanted:
-        output.as_json(summarize(run_followed).to_json())
-    elif state.name == "finished":
-        output.fact(ending(run_followed, state))
-    if state.name != "finished":
-        raise RunFailed(ending(run_followed, state))
-
-
 @commands.command()
 @json_option
 def runs(json_wanted: bool) -> None:
     """List the runs of this workspace, the newest first."""
     from tuiftune import output
+    from tuiftune.bars import bar
     from tuiftune.run import launch
     from tuiftune.run.folder import list_runs
     from tuiftune.run.summary import summaries
 
     workspace = find_workspace()
     launch.adopt_orphans(list_runs(workspace))
-    found = summaries(list_runs(workspace))
+    with bar("reading the runs") as progress:
+        found = summaries(list_runs(workspace), progress, sizes=json_wanted)
     if json_wanted:
         output.as_json([summary.to_json() for summary in found])
     elif found:
@@ -216,7 +182,7 @@ def watch(run_reference: str, once: bool, json_wanted: bool) -> None:
     found = find_run(find_workspace(), run_reference)
     launch.adopt_orphans([found])
     if not once:
-        _follow(found, json_wanted)
+        follow_run(found, json_wanted)
     elif json_wanted:
         output.as_json(summarize(found).to_json())
     else:
@@ -335,7 +301,7 @@ def resume(run_reference: str, detach: bool, force: bool, json_wanted: bool) -> 
     if detach:
         output.as_json({"id": found.id, "path": str(found.path)}) if json_wanted else output.fact(found.id)
         return
-    _follow(found, json_wanted, before)
+    follow_run(found, json_wanted, before)
 
 
 @commands.command()
@@ -344,22 +310,14 @@ def resume(run_reference: str, detach: bool, force: bool, json_wanted: bool) -> 
 @click.option("--series", help="Only this one, e.g. train/loss.")
 def metrics(run_reference: str, form: str, series: str | None) -> None:
     """Print every recorded value of RUN: series, step, value, time (seconds since 1970)."""
+    from tuiftune.run.export import write_csv, write_jsonl
     from tuiftune.run.folder import find_run
     from tuiftune.run.metrics_db import MetricsReader
-    from tuiftune.run.summary import json_number
 
     reader = MetricsReader(find_run(find_workspace(), run_reference).metrics_file)
     if series is not None and series not in reader.series():
         raise TuiftuneError(f"{series}: no such series in this run. It has: {', '.join(reader.series()) or 'none yet'}")
-    rows = reader.rows(series)
-    if form == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(("series", "step", "value", "time"))
-        writer.writerows((row.series, row.step, row.value, row.time) for row in rows)
-        return
-    for row in rows:
-        value = json_number(row.value)
-        click.echo(json.dumps({"series": row.series, "step": row.step, "value": value, "time": row.time}))
+    (write_csv if form == "csv" else write_jsonl)(reader, sys.stdout, series)
 
 
 @commands.command()
@@ -546,6 +504,16 @@ def plugins(stage: str | None, json_wanted: bool) -> None:
         output.as_json([asdict(plugin) for plugin in found.plugins])
     else:
         output.fact(output.plugins_table(found))
+
+
+commands.add_command(compare_commands.compare)
+commands.add_command(compare_commands.diff)
+commands.add_command(export)
+commands.add_command(rerun)
+commands.add_command(runs_commands.rename)
+commands.add_command(runs_commands.note)
+commands.add_command(runs_commands.delete)
+commands.add_command(runs_commands.trash_command)
 
 
 if __name__ == "__main__":

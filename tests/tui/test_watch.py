@@ -15,10 +15,11 @@ from textual.message import Message
 from tuiftune.errors import PluginError
 from tuiftune.run import launch
 from tuiftune.run.process import Lock
+from tuiftune.run.smoothing import smooth
 from tuiftune.tui import watch
 from tuiftune.tui.log_tail import LOG_BYTES, LogTail
 from tuiftune.tui.messages import CatalogLoaded, RunGone, RunsChanged, RunSnapshot, RunView
-from tuiftune.tui.reading import RunReader, bucketed, smooth
+from tuiftune.tui.reading import RunReader, bucketed
 
 
 @pytest.fixture

@@ -227,6 +227,12 @@ class MetricsReader(Reader):
         rows = self._rows("SELECT value,note FROM metric WHERE series=? AND step=?", (series, step))
         return _restored(*rows[0]) if rows else None
 
+    def all_at(self, step: int, names: Sequence[str]) -> dict[str, float]:
+        """The values that several series have at a step."""
+        marks = ",".join("?" * len(names))
+        rows = self._rows(f"SELECT series,value,note FROM metric WHERE step=? AND series IN ({marks})", (step, *names))
+        return {series: _restored(value, note) for series, value, note in rows}
+
     def lowest(self, series: str, after_step: int = -1) -> MetricRow | None:
         """The smallest finite value of a series, at steps after `after_step`."""
         rows = self._rows(

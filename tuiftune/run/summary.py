@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tuiftune.errors import StoreError, TuiftuneError
 from tuiftune.run.folder import Run, state_of
 from tuiftune.run.metrics_db import MetricsReader
+from tuiftune.run.notes import read_notes
+from tuiftune.run.size import size_on_disk
 from tuiftune.run.stalling import look_for_stall
 from tuiftune.run.telemetry_db import TelemetryReader
 
@@ -23,7 +27,7 @@ class RunSummary:
     id: str
     profile: str
     name: str | None
-    """A label given with --name."""
+    """A label given with --name, or later (tuiftune.run.notes)."""
     state: str
     reason: str | None
     step: int
@@ -49,6 +53,15 @@ class RunSummary:
     """Seconds since the last step, where that is far longer than usual."""
     stalled: str | None = None
     """The same in words: 'no step for 130 s'."""
+    note: str | None = None
+    """What a person wrote on it."""
+    size_bytes: int | None = None
+    """What its folder takes on the disk; None where that was not looked up (tuiftune.run.size)."""
+
+    @property
+    def took_s(self) -> float | None:
+        """From its start to its end; None while it goes on, and where nobody saw the end or the clock was set back."""
+        return None if self.ended is None or self.ended < self.started else self.ended - self.started
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has no NaN, a figure that is not finite becomes its name: "nan", "inf"."""
@@ -68,8 +81,10 @@ def json_number(value: float | None) -> float | str | None:
 def summarize(run: Run) -> RunSummary:
     """Read a run's folder. A damaged record leaves its fields empty and is said in `reason`."""
     origin = run.origin()
+    notes = read_notes(run, origin)
     state = state_of(run)
-    metrics, telemetry = MetricsReader(run.metrics_file), TelemetryReader(run.telemetry_file)
+    still = not state.active
+    metrics, telemetry = MetricsReader(run.metrics_file, still), TelemetryReader(run.telemetry_file, still)
     try:
         figures = _figures(metrics)
         peak = _peak_vram(telemetry)
@@ -83,7 +98,8 @@ def summarize(run: Run) -> RunSummary:
     return RunSummary(
         id=run.id,
         profile=str(origin.get("profile", "")),
-        name=origin.get("name"),
+        name=notes.name,
+        note=notes.note,
         state=state.name,
         reason=state.reason or problem,
         step=figures.step,
@@ -102,14 +118,20 @@ def summarize(run: Run) -> RunSummary:
     )
 
 
-def summaries(runs: list[Run]) -> list[RunSummary]:
-    """Summaries of those runs that can be read; one deleted in the meantime is left out."""
+def summaries(
+    runs: Sequence[Run], progress: Callable[[int, int], None] | None = None, sizes: bool = False
+) -> list[RunSummary]:
+    """Summaries of those runs that can be read; one deleted in the meantime is left out.
+
+    `progress(done, total)` is told after each. `sizes`: with what each takes on the disk.
+    """
     found = []
-    for run in runs:
-        try:
-            found.append(summarize(run))
-        except TuiftuneError:
-            continue
+    for number, run in enumerate(runs, start=1):
+        with contextlib.suppress(TuiftuneError):
+            summary = summarize(run)
+            found.append(replace(summary, size_bytes=size_on_disk(run.path)) if sizes else summary)
+        if progress is not None:
+            progress(number, len(runs))
     return found
 
 
@@ -156,8 +178,8 @@ def _tokens_per_s(metrics: MetricsReader) -> float | None:
 
 
 def _at(metrics: MetricsReader, step: int) -> dict[str, float | None] | None:
-    values = {name: metrics.at(f"eval/{name}", step) for name in FIGURES}
-    return values if any(value is not None for value in values.values()) else None
+    found = metrics.all_at(step, [f"eval/{name}" for name in FIGURES])
+    return {name: found.get(f"eval/{name}") for name in FIGURES} if found else None
 
 
 def _peak_vram(telemetry: TelemetryReader) -> int | None:

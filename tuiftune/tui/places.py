@@ -30,6 +30,7 @@ class PlaceInfo:
 PLACES = (
     PlaceInfo("1", "profiles", "Profiles", "ProfilesScreen", about="choose what is trained, and start it"),
     PlaceInfo("2", "run", "Run", "RunScreen", about="one run, live or as it was"),
+    PlaceInfo("3", "runs", "Runs", "RunsScreen", about="all runs, compared, kept in order; the queue"),
 )
 BY_NAME = {place.name: place for place in PLACES}
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import time
 import tomllib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from tuiftune.errors import StoreError
 from tuiftune.run.card import Card, Healed, card_of, healings
 from tuiftune.run.folder import Run, State, state_of
 from tuiftune.run.metrics_db import Curve, CurveFollower, MetricRow, MetricsReader, SampleRow, level_of
+from tuiftune.run.notes import read_notes
 from tuiftune.run.progress import Pipeline
+from tuiftune.run.smoothing import smooth
 from tuiftune.run.stalling import look_for_stall
 from tuiftune.run.summary import RunSummary, summarize
 from tuiftune.run.telemetry_db import TelemetryReader
@@ -51,29 +52,6 @@ FEW = 256
 """A series with no more values than that is drawn as it is, however closely one looks."""
 SAMPLES_KEPT = 20
 """Of each prompt, the newest."""
-
-
-def smooth(steps: Sequence[float], values: Sequence[float], times: float = 1.0) -> list[float]:
-    """An exponential moving average over steps, corrected for its start; NaN where the value is.
-
-    Its half-life is a power of two near a 40th of the length, so that it moves seldom as a run grows; `times` as
-    long as that.
-    """
-    if not steps:
-        return []
-    span = max(1.0, steps[-1] - steps[0])
-    half_life = times * 2.0 ** max(1, math.floor(math.log2(max(2.0, span / 40))))
-    average = weight = 0.0
-    before = steps[0] - 1
-    smoothed = []
-    for step, value in zip(steps, values, strict=True):
-        if math.isfinite(value):
-            keep = 0.5 ** ((step - before) / half_life)
-            average = keep * average + (1 - keep) * value
-            weight = keep * weight + (1 - keep)
-            before = step
-        smoothed.append(average / weight if math.isfinite(value) and weight else math.nan)
-    return smoothed
 
 
 class Samples:
@@ -287,7 +265,7 @@ class RunReader:
         self._points = points
         origin = run.origin()
         self._profile = one_line(str(origin.get("profile") or ""), 60)
-        self._label = one_line(str(origin["name"]), 60) if origin.get("name") else None
+        self._label = read_notes(run, origin).name
         self._worker_log = LogTail(run.worker_log)
         self._supervisor_log = LogTail(run.supervisor_log)
         self._record = Record(run, points)

@@ -14,8 +14,9 @@ from textual.message import Message
 from tuiftune.catalog import read_catalog
 from tuiftune.errors import RunNotFound, TuiftuneError
 from tuiftune.run import launch
-from tuiftune.run.folder import ACTIVE, Run, is_orphaned, list_runs
-from tuiftune.run.summary import RunSummary, summaries
+from tuiftune.run.folder import ACTIVE, Run, is_orphaned
+from tuiftune.run.listing import Listing
+from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line
 from tuiftune.tui.messages import ActionFailed, CatalogLoaded, RunGone, RunsChanged, RunSnapshot
 from tuiftune.tui.reading import RunReader
@@ -26,6 +27,10 @@ SSH_INTERVAL_S = 1.0
 QUIET_INTERVAL_S = 2.0
 """When the run has ended, the screen is covered or the terminal has lost the focus."""
 RUNS_INTERVAL_S = 2.0
+BETWEEN_S = 0.05
+"""While there are runs left to be read; the screen's thread has the processor in between."""
+PARTLY_S = 0.5
+"""Those that were read so far are told so often."""
 ADOPT_INTERVAL_S = 10.0
 """A run without a supervisor is given one at most so often."""
 POINTS = 2048
@@ -52,8 +57,9 @@ class Watcher:
         self._ended = False
         self._reader: RunReader | None = None
         self._runs: list[RunSummary] | None = None
-        self._kept: dict[str, tuple[int, RunSummary]] = {}
+        self._listing = Listing(workspace)
         self._runs_due = 0.0
+        self._told_runs = -PARTLY_S
         self._adopted: dict[str, float] = {}
         self._told: set[str] = set()
         self._stopped = False
@@ -120,6 +126,8 @@ class Watcher:
             self._reader.close()
 
     def _pause_s(self) -> float:
+        if not self._listing.complete:
+            return BETWEEN_S
         return QUIET_INTERVAL_S if self._quiet or self._ended else interval_s()
 
     def _tell(self, title: str, lines: list[str]) -> None:
@@ -161,30 +169,18 @@ class Watcher:
             launch.ensure_supervised(run)
 
     def _look_at_runs(self) -> None:
+        """Not for long at once: the run that is followed is looked at in between."""
         now = time.monotonic()
-        if now < self._runs_due:
+        if now < self._runs_due and self._listing.complete:
             return
-        self._runs_due = now + RUNS_INTERVAL_S
-        runs = [self._summarized(run) for run in list_runs(self._workspace)]
-        found = [summary for summary in runs if summary is not None]
-        for summary in found:
-            if summary.state in ACTIVE:
-                self._adopt(Run(Path(summary.path)))
+        found = self._listing.look(everything=self._runs_due == 0.0)
+        if self._listing.complete:
+            self._runs_due = now + RUNS_INTERVAL_S
+            for summary in found:
+                if summary.state in ACTIVE:
+                    self._adopt(Run(Path(summary.path)))
+        elif not found or now - self._told_runs < PARTLY_S:
+            return
         if found != self._runs:
-            self._runs = found
+            self._runs, self._told_runs = found, now
             self._post(RunsChanged(tuple(found)))
-
-    def _summarized(self, run: Run) -> RunSummary | None:
-        """A run in one row; of one that has ended read only once."""
-        try:
-            changed_ns = run.state_file.stat().st_mtime_ns
-        except OSError:  # deleted between the listing and now
-            self._kept.pop(run.id, None)
-            return None
-        kept = self._kept.get(run.id)
-        if kept is not None and kept[0] == changed_ns:
-            return kept[1]
-        summary = next(iter(summaries([run])), None)
-        if summary is not None and summary.ended is not None:
-            self._kept[run.id] = (changed_ns, summary)
-        return summary

@@ -35,6 +35,11 @@ def ascii_only() -> bool:
     return encoding != "utf-8" or os.environ.get("TERM") == "linux"
 
 
+def pointer() -> str:
+    """Before the row that is highlighted, which the colour alone does not tell everybody."""
+    return ">" if ascii_only() else "›"  # noqa: RUF001
+
+
 def short_path(path: str) -> str:
     """The path as a person would write it: relative to the current folder, or from `~`."""
     try:

@@ -58,6 +58,8 @@ class Line:
     """Lowest and highest value of the bucket each point stands for, where the series was thinned."""
     thick: bool = False
     """Two dots thick, so that it differs from the line below it without colour too."""
+    sign: str = ""
+    """Stands for its points and before its name; '' is the chart's own sign."""
     bad: Sequence[bool] | None = None
     """Whether such a bucket held a NaN or an infinity although its mean is finite."""
 
@@ -208,10 +210,17 @@ def value_at(line: Line, step: float) -> float:
 
 
 def _top(chart: Chart) -> float:
-    """The highest value that the y axis has to hold, which the first line tells; infinite where all have to be."""
-    first = next((line for line in chart.lines if not line.points), None)
-    top = without_start(first.steps, first.values) if first is not None and not chart.log_y else None
-    return max([top, *(mark.value for mark in chart.marks)]) if top is not None else math.inf
+    """The highest value that the y axis has to hold; infinite where all have to be. The lines tell it, those left out
+    that only follow another."""
+    telling = [line for line in chart.lines if not line.points and not line.thick and len(line.steps)]
+    tops = [without_start(line.steps, line.values) for line in telling]
+    if chart.log_y or all(top is None for top in tops):
+        return math.inf
+    whole = [
+        max((value for value in line.values if math.isfinite(value)), default=-math.inf) if top is None else top
+        for line, top in zip(telling, tops, strict=True)
+    ]
+    return max([*whole, *(mark.value for mark in chart.marks)])
 
 
 def draw(chart: Chart, view: View | None, width: int, height: int, signs: Signs = BRAILLE) -> list[Row]:
@@ -277,9 +286,9 @@ def _legend(chart: Chart, signs: Signs) -> list[tuple[str, str, str, str]]:
     found = []
     for line in chart.lines:
         if line.label and len(line.values):
-            sign = _point(line, signs) if line.points else signs.raw if line.style == "raw" else signs.smooth
+            usual = _point(line, signs) if line.points else signs.raw if line.style == "raw" else signs.smooth
             value = line.values[-1] if chart.cursor is None else value_at(line, chart.cursor)
-            found.append((sign, one_line(line.label, 30), units.figure(value), line.style))
+            found.append((line.sign or usual, one_line(line.label, 30), units.figure(value), line.style))
     for mark in chart.marks:
         if mark.label:
             found.append((signs.mark, one_line(mark.label, 30), units.figure(mark.value), mark.style))
@@ -287,7 +296,7 @@ def _legend(chart: Chart, signs: Signs) -> list[tuple[str, str, str, str]]:
 
 
 def _point(line: Line, signs: Signs) -> str:
-    return signs.best if line.style == "best" else signs.point
+    return line.sign or (signs.best if line.style == "best" else signs.point)
 
 
 def _fit_title(head: str, title_length: int, parts: list[tuple[str, str, str]], gap: int, width: int) -> Row:
