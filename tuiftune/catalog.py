@@ -30,6 +30,8 @@ class OptionInfo:
     default: Any
     required: bool
     description: str
+    bounds: str = ""
+    """What its value must keep to, in words: 'at least 1', 'above 0, at most 1'; empty where it is free."""
 
 
 @dataclass(frozen=True)
