@@ -92,6 +92,17 @@ class Catalog:
 
 
 @dataclass(frozen=True)
+class PluginCheck:
+    """One plugin file by itself: what it brings, and what is wrong with it."""
+
+    plugin: PluginInfo
+    problems: list[Problem]
+    """Why it is not loaded."""
+    notes: list[Problem]
+    """What could be better: it is loaded all the same."""
+
+
+@dataclass(frozen=True)
 class ResolvedProfile:
     """A profile after extending, overriding and checking."""
 
@@ -140,6 +151,16 @@ def resolve_profile(
     child does not come back."""
     data = _describe(["resolve", str(workspace), name, *overrides], timeout_s)
     return ResolvedProfile(**_with_problems(data))
+
+
+def check_plugin(path: Path, timeout_s: float = TIMEOUT_S) -> PluginCheck:
+    """Load one plugin file and look it through. Raises PluginError where there is none, or the child does not come
+    back."""
+    if not path.is_file():
+        raise PluginError(f"{path}: no such file. Make one with: tuiftune new-plugin NAME")
+    data = _describe(["check", str(path)], timeout_s)
+    found = {key: [Problem(**item) for item in data[key]] for key in ("problems", "notes")}
+    return PluginCheck(PluginInfo(**data["plugin"]), **found)
 
 
 def _describe(arguments: list[str], timeout_s: float) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""python -P -m tuiftune.describe catalog WORKSPACE | resolve WORKSPACE NAME [KEY=VALUE ...]: JSON for catalog.py.
+"""python -P -m tuiftune.describe catalog WORKSPACE | resolve WORKSPACE NAME [KEY=VALUE ...] | check FILE: JSON for
+catalog.py.
 
 The user's plugins are imported here, in a process of its own, so that no viewer pays for what they do.
 """
@@ -14,6 +15,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from tuiftune import plugin_check
 from tuiftune.catalog import Catalog, OptionInfo, ProfileInfo, StageInfo
 from tuiftune.check import DEFAULT_STREAMING, DEFAULT_VALIDATION, type_words
 from tuiftune.options import ModelOptions, Options, RunOptions
@@ -54,9 +56,13 @@ def main(arguments: list[str]) -> None:
     limit_s = PLUGIN_LIMIT_S
     if arguments[0].startswith(LIMIT_OPTION):
         limit_s = float(arguments.pop(0).removeprefix(LIMIT_OPTION))
-    command, workspace, *rest = arguments
-    registry = load_registry(Path(workspace), limit_s, announced=True)
-    found = catalog(Path(workspace), registry) if command == "catalog" else _resolved(workspace, rest, registry)
+    command, place, *rest = arguments
+    found: Any
+    if command == "check":
+        found = plugin_check.look_through(Path(place), limit_s)
+    else:
+        registry = load_registry(Path(place), limit_s, announced=True)
+        found = catalog(Path(place), registry) if command == "catalog" else _resolved(place, rest, registry)
     with os.fdopen(answer_to, "w", encoding="utf-8") as stream:
         json.dump(asdict(found), stream, default=str)
     sys.stderr.flush()

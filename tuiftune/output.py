@@ -113,7 +113,11 @@ def options(found: Sequence[OptionInfo]) -> str:
     lines = []
     for option in found:
         default = default_words(option)
-        lines += [one_line(f"{option.name}: {type_and_bounds(option)}, {default}"), one_line(f"    {option.description}"), ""]
+        lines += [
+            one_line(f"{option.name}: {type_and_bounds(option)}, {default}"),
+            one_line(f"    {option.description}"),
+            "",
+        ]
     return "\n".join(lines).rstrip() or "no options"
 
 
