@@ -55,6 +55,8 @@ class PluginInfo:
     import_ms: float
     problem: str | None = None
     """Why it could not be loaded, as `file:line: plugin 'x': ...`; None when it was."""
+    hooks: list[str] = field(default_factory=list)
+    """The hooks by which it watches runs: 'stage_finished'."""
 
 
 @dataclass(frozen=True)

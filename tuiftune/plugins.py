@@ -299,13 +299,14 @@ def _run_file(path: Path) -> tuple[Any, str]:
 def _load(registry: Registry, candidate: _Candidate, limit_s: float | None) -> None:
     """Load one plugin, whole or not at all."""
     start = time.perf_counter()
-    version, problem, stages = "", None, []
+    version, problem, stages, hooks = "", None, [], []
     try:
         if candidate.name in registry._owners:
             raise _Refused("a plugin of that name is loaded already", hint="Give this one another name")
         with _time_limit(limit_s):
             module, version = candidate.load()
             stages = _register(registry, candidate, module)
+            hooks = [hook for hook, _ in dict(_hook_functions(module)).values() if hook != "register_stages"]
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # sys.exit, a cancelled task, _TooSlow: whatever it is, the others are loaded
@@ -326,6 +327,7 @@ def _load(registry: Registry, candidate: _Candidate, limit_s: float | None) -> N
             stages=[f"{stage.kind}/{stage.name}" for stage in stages],
             import_ms=round(1000 * (time.perf_counter() - start), 1),
             problem=str(problem) if problem else None,
+            hooks=hooks,
         )
     )
 
