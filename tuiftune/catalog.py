@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tuiftune.errors import PluginError, Problem, TuiftuneError
+from tuiftune.remembered import remember
 from tuiftune.run.process import python, signal_text
 
 TIMEOUT_S = 30.0
@@ -138,12 +139,14 @@ def _options(data: Sequence[dict[str, Any]]) -> list[OptionInfo]:
 def read_catalog(workspace: Path, timeout_s: float = TIMEOUT_S) -> Catalog:
     """Everything there is to choose from. Raises PluginError when the child does not come back."""
     data = _describe(["catalog", str(workspace)], timeout_s)
-    return Catalog(
+    found = Catalog(
         plugins=[PluginInfo(**item) for item in data["plugins"]],
         stages=[StageInfo(**{**item, "options": _options(item["options"])}) for item in data["stages"]],
         sections={name: _options(items) for name, items in data["sections"].items()},
         profiles=[ProfileInfo(**_with_problems(item)) for item in data["profiles"]],
     )
+    remember(workspace, found)
+    return found
 
 
 def resolve_profile(

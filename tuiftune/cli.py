@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,19 +14,26 @@ import click
 
 from tuiftune import __version__
 from tuiftune.commands import plugin as plugin_commands
+from tuiftune.commands.completion import completion
 from tuiftune.errors import ProfileError, RunFailed, TuiftuneError
 from tuiftune.paths import find_workspace
 from tuiftune.sampling import Sampling
 from tuiftune.text import print_in_any_encoding
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+COMPLETE = "_TUIFTUNE_COMPLETE"
+"""A shell that wants completions says so in this variable: the scripts of `tuiftune completion` do."""
 
 
 def main() -> None:
     """Entry point: a TuiftuneError is one sentence on stderr, anything else that is raised is a bug."""
     print_in_any_encoding()
+    if COMPLETE in os.environ:
+        from tuiftune import completing
+
+        completing.attach(commands)
     try:
-        commands(standalone_mode=True)
+        commands(prog_name="tuiftune", complete_var=COMPLETE, standalone_mode=True)
     except TuiftuneError as error:
         from tuiftune.output import word
 
@@ -534,6 +542,7 @@ def plugins(stage: str | None, json_wanted: bool) -> None:
         output.fact(output.plugins_table(found))
 
 
+commands.add_command(completion)
 commands.add_command(plugin_commands.new_plugin)
 commands.add_command(plugin_commands.plugin)
 
