@@ -49,6 +49,8 @@ def test_a_run_is_started_by_keys_survives_its_terminal_and_is_found_again(
     first.type("quickest")
     first.wait_for("the quickstart, cut short", "checks clean")
     first.type("\r")
+    first.wait_for("Start quickest?", "train.epochs")
+    first.type("\r")
     first.wait_for("causal_lm", "oss", "perplexity", deadline_s=120)
     until(lambda: runs(workspace)[0]["step"] >= 3)
     first.hang_up()

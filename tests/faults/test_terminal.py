@@ -38,7 +38,7 @@ def test_a_dashboard_that_is_pulled_about_draws_the_run_when_it_is_let_go(
             terminal.type(sizes.choice("lmx?"))
     terminal.resize(80, 24)
     terminal.type("\x1b")
-    whole = (going.id, "running", "text", "p Profiles")
+    whole = (going.id, "running", "text", "1 Profiles")
     terminal.wait_for(*whole)
     for _ in range(3):  # faster than it looks: the size it sees is the one it had, and the screen has lost most
         terminal.resize(10, 3)

@@ -19,9 +19,9 @@ from tuiftune.catalog import Catalog, ProfileInfo, ResolvedProfile
 from tuiftune.errors import PluginError, Problem, RunFailed, RunNotFound, TuiftuneError
 from tuiftune.run import launch, logind, logout
 from tuiftune.run.folder import Run
-from tuiftune.tui import app as app_module
-from tuiftune.tui import watch
+from tuiftune.tui import starting, watch
 from tuiftune.tui.app import TuiftuneApp, run_dashboard
+from tuiftune.tui.screens.profiles import RunOpened
 
 SIZE = (100, 30)
 HEAVY = ("torch", "transformers", "datasets", "numpy", "pluggy", "pydantic", "accelerate", "pynvml")
@@ -57,7 +57,7 @@ async def test_with_several_active_runs_the_newest_is_opened_and_the_others_coun
     newest = make.running(20, profile="newer")
     app = TuiftuneApp(make.workspace)
     async with app.run_test(size=SIZE) as pilot:
-        await shown(pilot, newest.run.id, "20/600 steps", "+1 more: p")
+        await shown(pilot, newest.run.id, "20/600 steps", "● 2")
 
 
 def test_a_run_that_is_not_there_is_said_before_anything_is_drawn(make: Any) -> None:
@@ -74,7 +74,7 @@ async def test_p_and_escape_lead_to_the_profiles_and_enter_on_a_run_leads_back(m
         await shown(pilot, "60/600 steps")
         await pilot.press("p")
         await shown(pilot, "what quickstart does", "● running  quickstart  1 min ago  60/600")
-        app.profiles.post_message(app_module.RunOpened(recorded.run.id))
+        app.profiles.post_message(RunOpened(recorded.run.id))
         await shown(pilot, "60/600 steps", "causal_lm")
         await pilot.press("escape")
         await shown(pilot, "what quickstart does")
@@ -102,11 +102,13 @@ async def test_enter_on_a_profile_starts_it_once_and_shows_the_run(
         started.append(make.running(30, profile=found.name).run)
         return started[-1]
 
-    monkeypatch.setattr(app_module, "resolve_profile", lambda _workspace, name, _overrides=(): resolved(name))
+    monkeypatch.setattr(starting, "resolve_profile", lambda _workspace, name, _overrides=(): resolved(name))
     monkeypatch.setattr(launch, "start", start)
     app = TuiftuneApp(make.workspace)
     async with app.run_test(size=SIZE) as pilot:
         await shown(pilot, "what quickstart does")
+        await pilot.press("enter")
+        await shown(pilot, "Start quickstart?")
         await pilot.press("enter", "enter")
         await shown(pilot, "● running", "30/600 steps")
         assert len(started) == 1
@@ -123,7 +125,7 @@ async def test_a_profile_for_any_file_asks_which_and_starts_with_it(
         asked.append(list(overrides))
         return dataclasses.replace(resolved(name), absent=[] if overrides else [absent])
 
-    monkeypatch.setattr(app_module, "resolve_profile", resolve)
+    monkeypatch.setattr(starting, "resolve_profile", resolve)
     monkeypatch.setattr(launch, "start", lambda *_found, **_more: make.running(30).run)
     app = TuiftuneApp(make.workspace)
     async with app.run_test(size=SIZE) as pilot:
@@ -135,8 +137,53 @@ async def test_a_profile_for_any_file_asks_which_and_starts_with_it(
         await pilot.press("enter")
         await shown(pilot, "What is quickstart to be run on?")
         await pilot.press(*"my mails.txt", "enter")
+        await shown(pilot, "Start quickstart?")
+        await pilot.press("enter")
         await shown(pilot, "● running", "30/600 steps")
     assert asked == [[], [], ['dataset.path="my mails.txt"']]
+
+
+@pytest.mark.usefixtures("catalog")
+async def test_a_value_is_changed_before_the_start_checked_anew_and_the_run_queued(
+    make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    queued: list[dict[str, Any]] = []
+
+    def resolve(_workspace: Path, name: str, overrides: Sequence[str] = ()) -> ResolvedProfile:
+        asked.append(list(overrides))
+        given = dict(one.split("=") for one in overrides)
+        train = {"epochs": int(given.get("train.epochs", 3)), "batch_size": 4, "grad_accum": 2}
+        origin = dict.fromkeys(given, "--set")
+        wrong = [Problem("no such option", "--set", None, key) for key in given if key.startswith("x.")]
+        found = dataclasses.replace(resolved(name, *wrong), effective={"train": train}, origin=origin)
+        return found if not wrong else dataclasses.replace(found, effective={})
+
+    def start(_workspace: Path, profiles: Sequence[ResolvedProfile], **_more: object) -> list[Run]:
+        queued.extend(one.effective["train"] for one in profiles)
+        return [make.running(30).run for _ in profiles]
+
+    monkeypatch.setattr(starting, "resolve_profile", resolve)
+    monkeypatch.setattr(launch, "queue", start)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await shown(pilot, "what quickstart does")
+        await pilot.press("enter")
+        await shown(pilot, "Start quickstart?", "4 x 2 = 8 samples a step", "train.epochs      3")
+        await pilot.press("e")
+        await shown(pilot, "now 3, from default")
+        await pilot.press("backspace", "5", "enter")
+        await shown(pilot, "train.epochs      5  changed here")
+        await pilot.press("plus", *"x.y=1", "enter")
+        await shown(pilot, "quickstart cannot be started so", "x.y: no such option")
+        await pilot.press("escape")
+        await shown(pilot, "train.epochs      5  changed here")
+        await pilot.press("a")
+        await shown(pilot, "In the queue")
+        await pilot.press("space", "space", "enter")
+        await shown(pilot, "2 runs, one after the other")
+    assert asked == [[], ["train.epochs=5"], ["train.epochs=5", "x.y=1"], [], []]
+    assert [one["epochs"] for one in queued] == [5, 3, 3]
 
 
 @pytest.mark.usefixtures("catalog")
@@ -147,9 +194,7 @@ async def test_every_problem_of_a_profile_is_shown_and_nothing_started(
         Problem("not an option", "profiles/quickstart.toml", 7, "dataset.pth", "Did you mean 'path'?"),
         Problem("must be an integer", "profiles/quickstart.toml", 9, "train.epochs"),
     ]
-    monkeypatch.setattr(
-        app_module, "resolve_profile", lambda _workspace, name, _overrides=(): resolved(name, *problems)
-    )
+    monkeypatch.setattr(starting, "resolve_profile", lambda _workspace, name, _overrides=(): resolved(name, *problems))
     app = TuiftuneApp(make.workspace)
     async with app.run_test(size=SIZE) as pilot:
         await shown(pilot, "what quickstart does")
@@ -165,7 +210,7 @@ async def test_what_a_profile_allows_is_agreed_to_before_it_starts(
 ) -> None:
     note = "model.trust_remote_code is true: code of the model's author will run"
     monkeypatch.setattr(
-        app_module, "resolve_profile", lambda _workspace, name, _overrides=(): resolved(name, notes=(note,))
+        starting, "resolve_profile", lambda _workspace, name, _overrides=(): resolved(name, notes=(note,))
     )
     monkeypatch.setattr(launch, "start", lambda *_, **__: pytest.fail("started without a yes"))
     app = TuiftuneApp(make.workspace)
@@ -181,7 +226,7 @@ async def test_what_a_profile_allows_is_agreed_to_before_it_starts(
 async def test_a_run_that_a_logout_would_end_is_not_started_before_that_is_said(
     make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app_module, "resolve_profile", lambda _workspace, name, _overrides=(): resolved(name))
+    monkeypatch.setattr(starting, "resolve_profile", lambda _workspace, name, _overrides=(): resolved(name))
     monkeypatch.setattr(logout, "_place", lambda: ("manager", os.getuid()))
     answers = iter([False, True])  # asked anew at each start: the user has done as told
     monkeypatch.setattr(logind, "lingers", lambda _uid, _name: next(answers))
@@ -202,6 +247,8 @@ async def test_a_run_that_a_logout_would_end_is_not_started_before_that_is_said(
             await pilot.press("escape")
             await shown(pilot, "what quickstart does")
             await pilot.press("enter")
+            await shown(pilot, "Start quickstart?")
+            await pilot.press("enter")
             await shown(pilot, "so much is enough here")
             assert started == ["quickstart"]
     finally:
@@ -219,10 +266,10 @@ async def test_a_run_that_a_logout_would_end_is_not_started_before_that_is_said(
 async def test_what_fails_in_a_thread_is_shown_and_the_app_stays_up(
     make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
-    def fail(_workspace: Path, _name: str, _overrides: Sequence[str]) -> None:
+    def fail(_workspace: Path, _name: str, _overrides: Sequence[str] = ()) -> None:
         raise error
 
-    monkeypatch.setattr(app_module, "resolve_profile", fail)
+    monkeypatch.setattr(starting, "resolve_profile", fail)
     app = TuiftuneApp(make.workspace)
     async with app.run_test(size=SIZE) as pilot:
         await shown(pilot, "what quickstart does")
@@ -234,14 +281,14 @@ async def test_what_fails_in_a_thread_is_shown_and_the_app_stays_up(
 
 async def test_s_asks_and_then_stops_the_run(make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded = make.running(60)
-    monkeypatch.setattr(launch, "stop", lambda _run: recorded.finish("stopped", "as asked") or "done")
+    monkeypatch.setattr(launch, "ask", lambda _run, kind: recorded.finish("stopped", f"{kind} as asked") or "done")
     app = TuiftuneApp(make.workspace)
     async with app.run_test(size=SIZE) as pilot:
         await shown(pilot, "60/600 steps")
         await pilot.press("s")
         await shown(pilot, f"Stop {recorded.run.id}?", "It writes a checkpoint first")
         await pilot.press("enter")
-        await shown(pilot, "■ stopped", "as asked")
+        await shown(pilot, "■ stopped", "stop as asked")
 
 
 async def test_r_goes_on_with_a_run_or_says_why_not(make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:

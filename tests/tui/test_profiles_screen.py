@@ -18,7 +18,7 @@ from tuiftune.errors import Problem
 from tuiftune.run.summary import RunSummary
 from tuiftune.tui.palette import KeyedCommands, keyed_actions
 from tuiftune.tui.screens.problems import ProblemsScreen
-from tuiftune.tui.screens.profiles import ProfileChosen, ProfilesScreen, RunOpened
+from tuiftune.tui.screens.profiles import ProfileChosen, ProfilesMarked, ProfilesScreen, RunOpened
 from tuiftune.tui.widgets.filter import Filter
 from tuiftune.tui.widgets.profile_list import ProfileList
 from tuiftune.tui.widgets.run_list import RunList
@@ -83,6 +83,9 @@ class MenuApp(App[None]):
     def on_profile_chosen(self, message: ProfileChosen) -> None:
         self.posted.append(f"run {message.name}")
 
+    def on_profiles_marked(self, message: ProfilesMarked) -> None:
+        self.posted.append(f"queue {' '.join(message.names)}")
+
     def on_run_opened(self, message: RunOpened) -> None:
         self.posted.append(f"open {message.run_id}")
 
@@ -101,7 +104,8 @@ async def menu(
 ) -> AsyncIterator[tuple[MenuApp, Pilot[None]]]:
     app = MenuApp()
     async with app.run_test(size=size) as pilot:
-        app.menu.show_catalog(content, results, error)
+        app.menu.show_catalog(content, error)
+        app.menu.show_runs(list(results.values()))
         await pilot.pause()
         yield app, pilot
 
@@ -176,7 +180,18 @@ async def test_escape_clears_the_filter_and_goes_back_to_the_list() -> None:
 
 async def test_every_letter_begins_the_filter_and_escape_leaves() -> None:
     async with menu() as (app, pilot):
-        assert app.text.splitlines()[-1].split() == ["⏎", "Run", "esc", "Leave", "^p", "Palette"]
+        assert app.text.splitlines()[-1].split() == [
+            "⏎",
+            "Run",
+            "space",
+            "Mark",
+            "/",
+            "Filter",
+            "esc",
+            "Leave",
+            "^p",
+            "Palette",
+        ]
         await pilot.press(*"quick")
         assert app.menu.query_one(Filter).value == "quick"
         assert chosen(app) == "quickstart"
@@ -198,7 +213,35 @@ async def test_keys_that_come_in_a_burst_keep_their_order_and_a_paste_is_typed()
         app.post_message(events.Paste("start\nand more"))
         await pilot.pause()
         assert app.menu.query_one(Filter).value == "quickstart"
-        assert "quickstart" in app.text.splitlines()[0]
+        assert "quickstart" in app.text.splitlines()[1]
+
+
+async def test_after_an_arrow_key_letters_have_their_meaning_again_and_the_filter_stays() -> None:
+    async with menu() as (app, pilot):
+        await pilot.press("g", "p", "space", "t")
+        assert app.menu.query_one(Filter).value == "gp t"
+        await pilot.press("backspace", "backspace", "up", "down", "space")
+        assert app.menu.query_one(ProfileList).marked == ("gpt2-text",)
+        await pilot.press("slash", "2")
+        assert app.menu.query_one(Filter).value == "gp2"
+
+
+async def test_space_marks_profiles_and_enter_queues_them_in_the_order_of_their_marks() -> None:
+    async with menu() as (app, pilot):
+        await pilot.press("down", "down", "space", "space", "up", "up", "up", "space")
+        assert [row[:10] for row in listed(app)[1:6]] == [
+            "  poems   ",
+            "3 notes   ",
+            "\nshipped",
+            "1 quicksta",
+            "2 gpt2-tex",
+        ]
+        await pilot.press("space")
+        assert app.menu.query_one(ProfileList).marked == ("gpt2-text", "notes"), "a mark is taken away again"
+        await pilot.press("end", "space")
+        await pilot.press("enter")
+        assert app.posted == ["queue gpt2-text notes"], "what is for others to extend is not marked"
+        assert app.menu.query_one(ProfileList).marked == ()
 
 
 async def test_q_pressed_twice_leaves_as_q_does_on_a_run() -> None:
@@ -259,7 +302,6 @@ async def test_escapes_and_markup_in_files_are_plain_text() -> None:
     evil = profile("x\x1b[31m[red]y", "workspace", "[bold]a[/] \x1b]0;title\x07b\u202e", problems=[])
     summary = run("r1", evil.name, "failed", reason="[/]broken\x1b[2J markup", name="[b]label\x1b[0m")
     async with menu(catalog(evil, problem="p\x1b[31m [/x]")) as (app, pilot):
-        app.menu.show_catalog(catalog(evil, problem="p\x1b[31m [/x]"), {evil.name: summary}, None)
         app.menu.show_runs([summary])
         await pilot.pause()
         for words in ("x[red]y", "[bold]a[/] b", "[/]broken markup", "[b]label", "p [/x]"):
@@ -274,10 +316,10 @@ async def test_while_profiles_are_read_and_where_they_cannot_be_it_says_so() -> 
     async with menu(None) as (app, pilot):
         assert "reading profiles…" in app.text
         await pilot.press("enter")
-        app.menu.show_catalog(None, {}, "plugin 'slow' was still loading after 30 s. Take it out of plugins/")
+        app.menu.show_catalog(None, "plugin 'slow' was still loading after 30 s. Take it out of plugins/")
         await pilot.pause()
         assert "plugin 'slow' was still loading after 30 s. Take it out of plugins/" in app.text
-        app.menu.show_catalog(catalog(), {}, None)
+        app.menu.show_catalog(catalog(), None)
         await pilot.pause()
         assert "tuiftune init" in app.text
         assert app.posted == []
@@ -314,7 +356,7 @@ async def test_a_refresh_keeps_the_highlight_and_draws_nothing_when_nothing_chan
         app.menu.show_runs(runs)
         await pilot.press("down", "down", "tab", "down")
         options = app.menu.query_one(ProfileList).options
-        app.menu.show_catalog(catalog(*MANY.profiles), {}, None)
+        app.menu.show_catalog(catalog(*MANY.profiles), None)
         app.menu.show_runs(runs)
         assert app.menu.query_one(ProfileList).options == options
         app.menu.show_runs([run("new-3", "notes", "starting"), *runs])

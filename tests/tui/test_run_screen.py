@@ -154,8 +154,8 @@ async def test_a_run_that_was_healed_says_so_while_it_goes_on(make: Any, shown: 
         await shown(pilot, "at step 12: out of memory", "at step 40: the worker was killed (signal 9)")
         await pilot.resize_terminal(*SMALL)
         await pilot.press("escape")
-        text = await shown(pilot, "space Pause c Save w Why l Log m Samples", "q Leave", "smoothed")
-        assert "x Chart" not in text, "where not all keys fit, the last of the screen's own is left out"
+        text = await shown(pilot, "space Pause  c Save  w Why  l Log  m Samples", "q Leave", "smoothed")
+        assert "^p Palette" not in text, "where not all keys fit, the palette goes first"
 
 
 async def test_nothing_is_drawn_anew_while_nothing_changes(make: Any, shown: Any, monkeypatch: Any) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -289,12 +289,24 @@ class MetricsReader(Reader):
         )
         return bool(rows) and rows[0][0] <= points
 
-    def curve(self, series: str, level: int, first_step: int = 0) -> Curve:
-        """A series at a roll-up level, from `first_step` on."""
+    def times(self, series: str, steps: Sequence[float]) -> list[float]:
+        """When the value at each step was recorded, or the next one after it (seconds since 1970)."""
+        found = []
+        for step in steps:
+            rows = self._rows(
+                "SELECT time FROM metric WHERE series=? AND step>=? ORDER BY step LIMIT 1", (series, math.floor(step))
+            )
+            if rows:
+                found.append(rows[0][0])
+        return found
+
+    def curve(self, series: str, level: int, first_step: int = 0, last_step: int = 2**62) -> Curve:
+        """A series at a roll-up level, from `first_step` to `last_step`."""
         curve = Curve()
         if level == 0:
             for step, value, note in self._rows(
-                "SELECT step,value,note FROM metric WHERE series=? AND step>=? ORDER BY step", (series, first_step)
+                "SELECT step,value,note FROM metric WHERE series=? AND step>=? AND step<=? ORDER BY step",
+                (series, first_step, last_step),
             ):
                 number = math.nan if value is None else value
                 for target in (curve.means, curve.lows, curve.highs):
@@ -313,6 +325,11 @@ class MetricsReader(Reader):
             curve.highs.append(math.nan if high is None else high)
             curve.bad.append(bad > 0)
         return curve
+
+
+def level_of(span: float, points: int) -> int:
+    """The level whose buckets cut so many steps into at most `points` (0: the steps themselves)."""
+    return next((level for level in range(LEVELS) if span / FANOUT**level <= points), LEVELS)
 
 
 class CurveFollower:

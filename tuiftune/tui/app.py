@@ -1,51 +1,59 @@
-"""The dashboard: which screen is shown, what its keys ask for, and what the threads answer."""
+"""The dashboard: which place is shown, what its keys ask for, and what the threads answer."""
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import cast
 
-from textual import work
 from textual.app import App
 from textual.binding import Binding
 from textual.notifications import SeverityLevel
 from textual.screen import ModalScreen
 from textual.worker import Worker, WorkerState
 
-from tuiftune.catalog import ResolvedProfile, resolve_profile
 from tuiftune.errors import TuiftuneError
 from tuiftune.paths import runs_folder
-from tuiftune.run import launch, logout
+from tuiftune.run import launch
 from tuiftune.run.folder import ACTIVE, Run, find_run, list_runs, state_of
 from tuiftune.run.summary import RunSummary
+from tuiftune.text import one_line
 from tuiftune.tui import guard
 from tuiftune.tui.messages import (
     ActionDone,
     ActionFailed,
     CatalogLoaded,
+    CurvesWanted,
+    DeviceView,
+    Glance,
+    GoTo,
     ProfileResolved,
     RunGone,
     RunsChanged,
     RunSnapshot,
+    RunsQueued,
     RunStarted,
 )
 from tuiftune.tui.palette import KeyedCommands
-from tuiftune.tui.screens.ask import AskScreen
+from tuiftune.tui.places import BY_NAME, PLACES, make
 from tuiftune.tui.screens.confirm import ConfirmScreen
 from tuiftune.tui.screens.help import HelpScreen
+from tuiftune.tui.screens.place import Place
 from tuiftune.tui.screens.problems import ProblemsScreen
-from tuiftune.tui.screens.profiles import ProfileChosen, ProfilesScreen, RunOpened
+from tuiftune.tui.screens.profiles import ProfileChosen, ProfilesMarked, ProfilesScreen, RunOpened
 from tuiftune.tui.screens.run import CheckpointAsked, PauseAsked, ResumeAsked, RunScreen, StopAsked
+from tuiftune.tui.starting import NOTICE_S, Starter
 from tuiftune.tui.watch import Watcher
 
-NOTICE_S = 4.0
-RECENT = 50
-"""So many ended runs the menu lists, the newest."""
 HELD_S = 0.5
 """So long the first frame waits for the first look at the run: one frame instead of four."""
+GLANCE_S = 5.0
+"""The machine in the top row is read out so often; what runs at once."""
 
 
 def active_runs(workspace: Path) -> list[Run]:
@@ -65,12 +73,13 @@ class TuiftuneApp(App[None]):
 
     TITLE = "tuiftune"
     CSS_PATH = "app.tcss"
-    MODES = {"profiles": "profiles", "run": "run"}
     COMMANDS = {KeyedCommands}  # Textual's own have other words for leaving and help
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-medium"), (160, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (16, "-short"), (30, "-tall"), (50, "-high")]
     BINDINGS = [
-        Binding("p", "profiles", "Profiles"),
+        *(Binding(place.key, f"go({place.name!r})", place.title, show=False) for place in PLACES),
+        Binding("p", "go('profiles')", "Profiles", show=False),
+        Binding("escape", "back", "Back", show=False),
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("q", "leave", "Leave"),
     ]
@@ -80,17 +89,39 @@ class TuiftuneApp(App[None]):
         super().__init__()
         self._workspace = workspace
         self._runs: list[RunSummary] = []
-        self._starting = False
+        self._catalog = CatalogLoaded(None)
         self._asking: set[tuple[str, str]] = set()
         """Run and kind of what was asked and is not answered yet: a key pressed twice asks once."""
         self._held = ExitStack()
         self._resizes = guard.Resizes(self)
         self._watcher = Watcher(workspace, self.post_message)
-        self.profiles = ProfilesScreen()
-        self.run_screen = RunScreen()
-        self.install_screen(self.profiles, "profiles")
-        self.install_screen(self.run_screen, "run")
+        self._starter = Starter(self, workspace)
+        self._glance = Glance(one_line(os.uname().nodename, 30))
+        self._glanced = 0.0
+        self._before: list[str] = []
+        """The places that `back` leads to, the last one first."""
+        self.places: dict[str, Place] = {}
+        """Those that were visited."""
+        for place in PLACES:
+            self.add_mode(place.name, cast("Callable[[], Place]", partial(self.place, place.name)))
         self._first = find_run(workspace, run) if run else next(iter(active_runs(workspace)), None)
+
+    def place(self, name: str) -> Place:
+        """The screen of a place; made now if nobody was there."""
+        if name not in self.places:
+            place = self.places[name] = make(BY_NAME[name], self._workspace)
+            place.glance(self._glance)
+            place.show_catalog(self._catalog.catalog, self._catalog.error)
+            place.show_runs(self._runs)
+        return self.places[name]
+
+    @property
+    def profiles(self) -> ProfilesScreen:
+        return cast("ProfilesScreen", self.place("profiles"))
+
+    @property
+    def run_screen(self) -> RunScreen:
+        return cast("RunScreen", self.place("run"))
 
     def on_load(self) -> None:
         self._held.enter_context(self.batch_update())  # no frames while mounting: 64 kB instead of 116
@@ -128,60 +159,84 @@ class TuiftuneApp(App[None]):
 
     def on_run_snapshot(self, message: RunSnapshot) -> None:
         self.run_screen.show(message.view)
+        if message.view.state.active and time.monotonic() - self._glanced >= GLANCE_S:
+            self._look_over(message.view.devices)
         self._held.close()
+
+    def on_curves_wanted(self, message: CurvesWanted) -> None:
+        self._watcher.look_at(message.window, message.smoothing)
 
     def on_runs_changed(self, message: RunsChanged) -> None:
         self._runs = list(message.runs)
-        self._show_runs()
+        self._look_over(self._glance.devices)
+        for place in self.places.values():
+            place.show_runs(self._runs)
+
+    def _look_over(self, devices: Sequence[DeviceView]) -> None:
+        """The top row of every place."""
+        self._glanced = time.monotonic()
+        active = [run.state for run in self._runs if run.state in ACTIVE]
+        queued = active.count("queued")
+        self._glance = Glance(self._glance.host, tuple(devices), len(active) - queued, queued)
+        for place in self.places.values():
+            place.glance(self._glance)
 
     def on_catalog_loaded(self, message: CatalogLoaded) -> None:
         self._catalog = message
-        self._show_catalog()
+        for place in self.places.values():
+            place.show_catalog(message.catalog, message.error)
 
     def on_run_gone(self, message: RunGone) -> None:
-        if self.run_screen.run == message.run and self.screen is not self.profiles:
-            self.action_profiles()
+        if self.run_screen.run == message.run and self.current_mode == "run":
+            self.go("profiles")
         self.push_screen(ProblemsScreen(f"{message.run.id} cannot be shown", [message.reason]))
-
-    _catalog: CatalogLoaded | None = None
-
-    def _show_runs(self) -> None:
-        active = [run for run in self._runs if run.state in ACTIVE]
-        ended = [run for run in self._runs if run.state not in ACTIVE]
-        shown = self.run_screen.run
-        self.run_screen.show_others(sum(1 for run in active if shown is None or run.id != shown.id))
-        self.profiles.show_runs([*active, *ended[:RECENT]])
-        self._show_catalog()
-
-    def _show_catalog(self) -> None:
-        """The profiles, each with its newest run."""
-        if self._catalog is None:
-            return
-        newest: dict[str, RunSummary] = {}
-        for run in self._runs:
-            newest.setdefault(run.profile, run)
-        self.profiles.show_catalog(self._catalog.catalog, newest, self._catalog.error)
 
     # Where to be.
 
-    def open_run(self, run: Run) -> None:
-        """Show a run and follow it."""
+    def action_go(self, name: str) -> None:
+        self.go(name)
+
+    def on_go_to(self, message: GoTo) -> None:
+        self.go(message.place, message.subject)
+
+    def go(self, name: str, subject: str | None = None) -> None:
+        """To another place, whatever lies over this one."""
+        if name == "run" and not self._choose_run(subject):
+            self.notify("no run yet: choose a profile and press enter", timeout=NOTICE_S)
+            return
+        if self.current_mode in BY_NAME and self.current_mode != name:
+            self._before.append(self.current_mode)
+            self.places[self.current_mode].left()
+        self._switch(name)
+        if name != "run":
+            self._watcher.follow(None)
+            self.place(name).about(subject)
+        if name == "profiles":
+            self._watcher.load_catalog()  # they may have been edited
+
+    def _choose_run(self, run_id: str | None) -> bool:
+        """The run that is wanted, else the one that was shown, else the newest; whether there is any."""
+        shown = self.run_screen.run
+        if run_id is None and shown is None and self._runs:
+            run_id = next((run.id for run in self._runs if run.state in ACTIVE), self._runs[0].id)
+        run = Run(runs_folder(self._workspace) / run_id) if run_id is not None else shown
+        if run is None:
+            return False
         self.run_screen.open(run)
         self._watcher.follow(run)
-        self._show_runs()
-        self._switch("run")
+        return True
 
-    def action_profiles(self) -> None:
-        """The menu of profiles; read anew, since they may have been edited."""
-        if self.screen is not self.profiles:
-            self._watcher.follow(None)
-            self._switch("profiles")
-        self._watcher.load_catalog()
+    async def action_back(self) -> None:
+        """Where one was before, else to the profiles."""
+        here, name = self.current_mode, "profiles"
+        while self._before and (name := self._before.pop()) == here:
+            name = "profiles"
+        self.go(name)
+        self._before = self._before[:-1]  # where one came back from is not where one was before
 
     def _switch(self, name: str) -> None:
-        """To another screen, whatever lies over this one."""
         while isinstance(self.screen, ModalScreen):
-            self._starting = False  # a question that nobody answers any more
+            self._starter.give_up()
             self.pop_screen()
         self.switch_mode(name)
 
@@ -192,90 +247,38 @@ class TuiftuneApp(App[None]):
         """Only the screen ends: the runs belong to other processes."""
         self.exit()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "profiles" and self.screen_stack and self.screen is self.profiles:
-            return False
-        return super().check_action(action, parameters)
-
     # What the user asks for. What blocks runs in a thread; its answer is a message.
 
     def on_run_opened(self, message: RunOpened) -> None:
-        self.open_run(Run(runs_folder(self._workspace) / message.run_id))
+        self.go("run", message.run_id)
 
     def on_profile_chosen(self, message: ProfileChosen) -> None:
-        if self._starting:  # Enter pressed twice is one run
-            return
-        self._starting = True
-        self.notify("it is checked and started", title=message.name, timeout=NOTICE_S, markup=False)
-        self._resolve(message.name)
+        self._starter.start(message.name)
 
-    @work(thread=True, exit_on_error=False)
-    def _resolve(self, name: str, overrides: Sequence[str] = ()) -> None:
-        logout.look.cache_clear()  # the user may have been told to linger, and does by now
-        try:
-            resolved = launch.with_warnings(resolve_profile(self._workspace, name, overrides))
-            self.post_message(ProfileResolved(resolved, overrides))
-        except TuiftuneError as error:
-            self.post_message(ActionFailed(f"{name} cannot be started", str(error).splitlines()))
+    def on_profiles_marked(self, message: ProfilesMarked) -> None:
+        self._starter.queue(message.names)
 
     def on_profile_resolved(self, message: ProfileResolved) -> None:
-        resolved = message.resolved
-        if resolved.problems:
-            self.post_message(
-                ActionFailed(f"{resolved.name} cannot be started", [str(problem) for problem in resolved.problems])
-            )
-        elif resolved.absent:
-            self._ask_for_file(message)
-        elif resolved.notes:
-            self._ask_about_notes(resolved)
-        else:
-            self._launch(resolved)
-
-    def _ask_for_file(self, message: ProfileResolved) -> None:
-        """A profile such as gpt2-text is for any file: which one is asked, and the profile checked again with it."""
-        name, absent = message.resolved.name, message.resolved.absent[0]
-
-        def answered(file: str | None) -> None:
-            if file is None:
-                self._starting = False
-            else:
-                self._resolve(name, [*message.overrides, f"{absent.where}={json.dumps(file)}"])
-
-        lines = [f"{absent.where}: {absent.what}", f"Another file, from {Path.cwd()} or whole:"]
-        self.clear_notifications()
-        self.push_screen(AskScreen(f"What is {name} to be run on?", lines, "FILE"), answered)
-
-    def _ask_about_notes(self, resolved: ResolvedProfile) -> None:
-        """What is allowed and worth a look, such as code from a hub, is agreed to first."""
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._launch(resolved)
-            else:
-                self._starting = False
-
-        self.push_screen(ConfirmScreen(f"Start {resolved.name}?", resolved.notes, "start"), answered)
-
-    @work(thread=True, exit_on_error=False)
-    def _launch(self, resolved: ResolvedProfile) -> None:
-        try:
-            run = launch.start(self._workspace, resolved, name=None, command=sys.argv)
-        except TuiftuneError as error:
-            self.post_message(ActionFailed(f"{resolved.name} was not started", str(error).splitlines()))
-        else:
-            self.post_message(RunStarted(run))
+        self._starter.resolved(message)
 
     def on_run_started(self, message: RunStarted) -> None:
-        self._starting = False
+        self._starter.give_up()
         self._watcher.look_now()
-        self.open_run(message.run)
+        self.go("run", message.run.id)
+
+    def on_runs_queued(self, message: RunsQueued) -> None:
+        self._starter.give_up()
+        self._watcher.look_now()
+        count = len(message.runs)
+        words = f"{count} runs, one after the other" if count > 1 else message.runs[0].id
+        self.notify(words, title="In the queue", timeout=NOTICE_S, markup=False)
 
     def on_stop_asked(self, message: StopAsked) -> None:
         run = message.run
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._stop(run)
+                self._ask(run, "stop")
 
         lines = [
             "It writes a checkpoint first and can be resumed from there.",
@@ -283,24 +286,18 @@ class TuiftuneApp(App[None]):
         ]
         self.push_screen(ConfirmScreen(f"Stop {run.id}?", lines, "stop the run"), answered)
 
-    @work(thread=True, exit_on_error=False)
-    def _stop(self, run: Run) -> None:
-        try:
-            self.post_message(ActionDone(f"Stop {run.id}", launch.stop(run)))
-        except TuiftuneError as error:
-            self.post_message(ActionFailed(f"{run.id} was not stopped", str(error).splitlines()))
-
     def on_resume_asked(self, message: ResumeAsked) -> None:
-        self._resume(message.run)
+        run = message.run
 
-    @work(thread=True, exit_on_error=False, exclusive=True, group="resume")
-    def _resume(self, run: Run) -> None:
-        try:
-            answer = launch.go_on(run)
-        except TuiftuneError as error:
-            self.post_message(ActionFailed(f"{run.id} cannot be resumed", str(error).splitlines()))
-        else:
-            self.post_message(RunStarted(run) if answer is None else ActionDone(f"Resume {run.id}", answer))
+        def resume() -> None:
+            try:
+                answer = launch.go_on(run)
+            except TuiftuneError as error:
+                self.post_message(ActionFailed(f"{run.id} cannot be resumed", str(error).splitlines()))
+            else:
+                self.post_message(RunStarted(run) if answer is None else ActionDone(f"Resume {run.id}", answer))
+
+        self.run_worker(resume, thread=True, exit_on_error=False, exclusive=True, group="resume")
 
     def on_pause_asked(self, message: PauseAsked) -> None:
         self._ask(message.run, "pause")
@@ -309,18 +306,20 @@ class TuiftuneApp(App[None]):
         self._ask(message.run, "checkpoint")
 
     def _ask(self, run: Run, kind: str) -> None:
-        if (run.id, kind) not in self._asking:
-            self._asking.add((run.id, kind))
-            self._wait_for_answer(run, kind)
+        """Ask a run for something, once, and show its answer."""
+        if (run.id, kind) in self._asking:
+            return
+        self._asking.add((run.id, kind))
 
-    @work(thread=True, exit_on_error=False)
-    def _wait_for_answer(self, run: Run, kind: str) -> None:
-        try:
-            self.post_message(ActionDone(f"{kind.capitalize()} {run.id}", launch.ask(run, kind)))
-        except TuiftuneError as error:
-            self.post_message(ActionFailed(f"{run.id}: no {kind} yet", str(error).splitlines()))
-        finally:
-            self._asking.discard((run.id, kind))
+        def wait_for_answer() -> None:
+            try:
+                self.post_message(ActionDone(f"{kind.capitalize()} {run.id}", launch.ask(run, kind)))
+            except TuiftuneError as error:
+                self.post_message(ActionFailed(f"{run.id}: no {kind} yet", str(error).splitlines()))
+            finally:
+                self._asking.discard((run.id, kind))
+
+        self.run_worker(wait_for_answer, thread=True, exit_on_error=False)
 
     def on_action_done(self, message: ActionDone) -> None:
         self._watcher.look_now()
@@ -329,7 +328,7 @@ class TuiftuneApp(App[None]):
 
     def on_action_failed(self, message: ActionFailed) -> None:
         """Every reason, in a window of its own that waits to be read."""
-        self._starting = False
+        self._starter.give_up()
         self.clear_notifications()  # that it is being started
         self.push_screen(ProblemsScreen(message.title, message.lines))
 

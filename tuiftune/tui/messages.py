@@ -30,6 +30,19 @@ class DeviceView:
 
 
 @dataclass(frozen=True)
+class Glance:
+    """What the top row of every place tells."""
+
+    host: str = ""
+    """This machine's name."""
+    devices: Sequence[DeviceView] = ()
+    """Its GPUs, and 'host'; none while nothing was read."""
+    active: int = 0
+    """Runs that work, or are on hold."""
+    queued: int = 0
+
+
+@dataclass(frozen=True)
 class PromptSamples:
     """What the models wrote after one prompt."""
 
@@ -66,6 +79,8 @@ class RunView:
     curves: Mapping[str, Curve] = field(default_factory=dict)
     smoothed: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Of the series that jump, such as train/loss: a smoothed value for each step of the curve."""
+    clock: tuple[Sequence[float], Sequence[float]] = ((), ())
+    """Steps, and how many seconds after the run's start each was recorded."""
     baseline: float | None = None
     """The untouched model's perplexity."""
     best: MetricRow | None = None
@@ -146,10 +161,33 @@ class ProfileResolved(Message):
 
 
 @dataclass
+class CurvesWanted(Message):
+    """Curves are looked at otherwise: only these steps (None: all), smoothed so many times as long as usual."""
+
+    window: tuple[int, int] | None
+    smoothing: float
+
+
+@dataclass
+class GoTo(Message):
+    """Another place is wanted (tuiftune.tui.places), about a subject: a profile's name, a run's id."""
+
+    place: str
+    subject: str | None = None
+
+
+@dataclass
 class RunStarted(Message):
     """A run was started, or goes on again."""
 
     run: Run
+
+
+@dataclass
+class RunsQueued(Message):
+    """Runs that wait for their turn, in this order."""
+
+    runs: Sequence[Run]
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any
 from tuiftune.errors import StoreError
 from tuiftune.run.card import Card, Healed, card_of, healings
 from tuiftune.run.folder import Run, State, state_of
-from tuiftune.run.metrics_db import CurveFollower, MetricRow, MetricsReader, SampleRow
+from tuiftune.run.metrics_db import Curve, CurveFollower, MetricRow, MetricsReader, SampleRow, level_of
 from tuiftune.run.progress import Pipeline
 from tuiftune.run.stalling import look_for_stall
 from tuiftune.run.summary import RunSummary, summarize
@@ -47,19 +47,22 @@ HISTORY_FIELDS = (
 HISTORY_S = 600.0
 BUCKET_S = 5.0
 """A block of a history stands for so long: it moves, and is sent, once in that time."""
+FEW = 256
+"""A series with no more values than that is drawn as it is, however closely one looks."""
 SAMPLES_KEPT = 20
 """Of each prompt, the newest."""
 
 
-def smooth(steps: Sequence[float], values: Sequence[float]) -> list[float]:
+def smooth(steps: Sequence[float], values: Sequence[float], times: float = 1.0) -> list[float]:
     """An exponential moving average over steps, corrected for its start; NaN where the value is.
 
-    Its half-life is a power of two near a 40th of the length, so that it moves seldom as a run grows.
+    Its half-life is a power of two near a 40th of the length, so that it moves seldom as a run grows; `times` as
+    long as that.
     """
     if not steps:
         return []
     span = max(1.0, steps[-1] - steps[0])
-    half_life = 2.0 ** max(1, math.floor(math.log2(max(2.0, span / 40))))
+    half_life = times * 2.0 ** max(1, math.floor(math.log2(max(2.0, span / 40))))
     average = weight = 0.0
     before = steps[0] - 1
     smoothed = []
@@ -155,6 +158,10 @@ class Record:
         self.pipeline = Pipeline()
         self.facts: dict[str, Any] = {}
         self.smoothed: dict[str, list[float]] = {}
+        self.clock: tuple[list[float], list[float]] = ([], [])
+        self.smoothing = 1.0
+        self.window: tuple[int, int] | None = None
+        self._seen_of_window: dict[str, Curve] = {}
         self.baseline: float | None = None
         self.best: MetricRow | None = None
         self._forget_steps()
@@ -194,14 +201,59 @@ class Record:
         self.pipeline.progress(self._reader.progress())
         for follower in self.curves.values():
             follower.update()
-        for name in SMOOTHED:
-            curve = self.curves[name].curve
-            self.smoothed[name] = smooth(curve.steps, curve.means)
+        self._tell_time()
+        self._look_closer()
+        self._smooth()
         self.baseline = self._reader.at("eval/perplexity", 0)
         self.best = self._reader.lowest("eval/perplexity", after_step=0)
         self.samples.update(self._reader)
         self._behind = False
         return True
+
+    def look_at(self, window: tuple[int, int] | None, smoothing: float) -> bool:
+        """Only these steps, as fine as they can be drawn; smoothed so. Whether anything is other now."""
+        if (window, smoothing) == (self.window, self.smoothing):
+            return False
+        self.window, self.smoothing = window, smoothing
+        self._look_closer()
+        self._smooth()
+        return True
+
+    @property
+    def shown(self) -> dict[str, Curve]:
+        """The curves, or that part of them that is looked at."""
+        if self.window is not None:
+            return self._seen_of_window
+        return {name: follower.curve for name, follower in self.curves.items()}
+
+    def _look_closer(self) -> None:
+        if self.window is None:
+            return
+        first, last = self.window
+        margin = max(1, (last - first) // 8)
+        level = level_of((last - first) * 1.25, self._points)
+        for name, follower in self.curves.items():
+            coarse = follower.curve
+            finer = level == 0 or len(coarse) > FEW  # a series with few values is whole already
+            self._seen_of_window[name] = (
+                self._reader.curve(name, level, max(0, first - margin), last + margin) if finer else coarse
+            )
+
+    def _smooth(self) -> None:
+        shown = self.shown
+        self.smoothed = {}
+        for name in SMOOTHED if self.smoothing else ():
+            curve = shown.get(name)
+            if curve:
+                self.smoothed[name] = smooth(curve.steps, curve.means, self.smoothing)
+
+    def _tell_time(self) -> None:
+        """When each step of the loss was; only new ones are looked up."""
+        steps = self.curves["train/loss"].curve.steps
+        known, times = self.clock
+        keep = len(known) - 1 if known and steps[: len(known) - 1] == known[:-1] else 0  # the last bucket may grow
+        found = self._reader.times("train/loss", steps[keep:])
+        self.clock = ([*known[:keep], *steps[keep : keep + len(found)]], [*times[:keep], *found])
 
     def _read_events(self) -> None:
         for row in self._reader.events(self._last_event):
@@ -247,6 +299,8 @@ class RunReader:
         self._summary: tuple[State, RunSummary] | None = None
         self._card: tuple[State, int | None, Card] | None = None
         self._shown: tuple[Any, ...] | None = None
+        self.looked_at: tuple[tuple[int, int] | None, float] = (None, 1.0)
+        """The steps that are shown, None for all, and how many times as long as usual curves are smoothed."""
 
     def close(self) -> None:
         self._record.close()
@@ -260,6 +314,10 @@ class RunReader:
             self._record = Record(self.run, self._points)
         problems: list[str] = []
         changed = self._read_logs()
+        try:
+            changed = self._record.look_at(*self.looked_at) or changed
+        except StoreError as error:
+            problems.append(one_line(str(error)))
         for read in (self._record.update, self._read_telemetry):
             try:
                 changed = read() or changed
@@ -324,8 +382,9 @@ class RunReader:
             stages=record.pipeline.seen(state, now),
             healed=tuple(self._healed),
             card=self._carded(state),
-            curves={name: follower.curve for name, follower in record.curves.items()},
-            smoothed=dict(record.smoothed),
+            curves=record.shown,
+            smoothed=record.smoothed,
+            clock=(record.clock[0], [when - state.started for when in record.clock[1]]),
             baseline=record.baseline,
             best=record.best,
             devices=self._devices.seen(),

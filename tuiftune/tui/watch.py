@@ -48,6 +48,7 @@ class Watcher:
         self._post = post
         self._wanted: Run | None = None
         self._quiet = False
+        self._looked_at: tuple[tuple[int, int] | None, float] = (None, 1.0)
         self._ended = False
         self._reader: RunReader | None = None
         self._runs: list[RunSummary] | None = None
@@ -75,6 +76,11 @@ class Watcher:
         """Follow another run, or none."""
         self._wanted = run
         self.look_now()
+
+    def look_at(self, window: tuple[int, int] | None, smoothing: float) -> None:
+        """Show these steps of the run that is followed (None: all), its curves smoothed so."""
+        self._looked_at = (window, smoothing)
+        self._wake.set()
 
     def set_quiet(self, quiet: bool) -> None:
         """Look less often: nobody does."""
@@ -131,6 +137,7 @@ class Watcher:
             return
         if self._reader is None:
             self._reader = RunReader(wanted, POINTS)
+        self._reader.looked_at = self._looked_at
         try:
             self._adopt(wanted)
             view = self._reader.look()

@@ -1,4 +1,4 @@
-"""The curves: loss, perplexity, learning rate, speed and gradient norm."""
+"""The curves: loss, perplexity, learning rate, speed and gradient norm, over one x axis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from tuiftune.tui.messages import RunView
+from tuiftune.tui.messages import CurvesWanted, RunView
+from tuiftune.tui.panes.chart_axis import Look, places
 from tuiftune.tui.widgets.chart import HLine, Line, LineChart
 
 LOG_FROM = 20.0
@@ -27,7 +28,12 @@ class ChartsPane(Container):
     """All charts at once, or one of them on the whole screen."""
 
     DEFAULT_CSS = "ChartsPane { layout: grid; grid-size: 2; grid-gutter: 0 2; }"
-    help_text: ClassVar[str] = "x shows one chart after the other on the whole screen, then all of them again."
+    help_text: ClassVar[str] = (
+        "x shows one chart after the other on the whole screen, then all of them again. All have one x axis: h lets "
+        "it measure steps, epochs or time. The left and right arrows move a cursor, and the legends tell the values "
+        "there (with shift in large steps); + and - zoom about it, ( and ) pan, 0 shows all again. y makes the y "
+        "axes logarithmic, z smooths more or less."
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,6 +49,9 @@ class ChartsPane(Container):
         self._view: RunView | None = None
         self._shown: Sequence[Any] = ()
         self._full: str | None = None
+        self._whole = 0.0
+        """How long the whole x axis is."""
+        self.look = Look()
 
     def compose(self) -> ComposeResult:
         yield from self._charts.values()
@@ -68,6 +77,44 @@ class ChartsPane(Container):
     def on_resize(self) -> None:
         self.call_after_refresh(self._show_anew)
 
+    # How they are looked at.
+
+    def change(self, what: str, amount: float = 0.0) -> None:
+        """Another axis, scale, smoothing, cursor, zoom or part: what a key asks for."""
+        chart = self._charts[self._full or "loss"]
+        shown = chart.shown
+        if what == "axis":
+            self._look(self.look.next_axis(self._view))
+        elif what == "scale":
+            self._look(self.look.next_scale())
+        elif what == "smoothing":
+            self._look(self.look.next_smoothing())
+        elif what == "all":
+            self._look(Look(self.look.axis, None, None, self.look.log, self.look.smoothing))
+        elif shown is None:
+            return
+        elif what == "cursor":
+            self._look(self.look.moved(amount / max(1, chart.size.width - 8), shown))
+        elif what == "pan":
+            self._look(self.look.panned(amount, shown))
+        elif what == "zoom":
+            self._look(self.look.zoomed(amount, shown, self._whole))
+
+    def _look(self, look: Look) -> None:
+        before, self.look = self.look, look
+        self._show_anew()
+        if self._view is not None and (look.span, look.smoothing) != (before.span, before.smoothing):
+            self.post_message(CurvesWanted(look.window(self._view), look.smoothing))
+
+    def for_another_run(self) -> None:
+        """Its curves are looked at from the start."""
+        self._view, self._shown = None, ()
+        if self.look != Look():
+            self.look = Look()
+            self.post_message(CurvesWanted(None, self.look.smoothing))
+
+    # What is drawn.
+
     def _show_anew(self) -> None:
         """How much the legends can say depends on the width."""
         if self._view is not None:
@@ -76,19 +123,31 @@ class ChartsPane(Container):
 
     def show(self, view: RunView) -> None:
         """Draw the curves of a run, where they differ from those drawn."""
-        shown = (view.run, *view.curves.values(), view.baseline, view.best)
+        shown = (view.run, *view.curves.values(), *view.smoothed.values(), view.baseline, view.best)
         if len(shown) == len(self._shown) and all(a is b for a, b in zip(shown, self._shown, strict=True)):
             return
         self._view, self._shown = view, shown
-        reach = max((curve.steps[-1] for curve in view.curves.values() if curve), default=0)
-        self._charts["loss"].show(list(_loss(view)), reach=reach)
+        ends = [curve.steps[-1] for curve in view.curves.values() if curve]
+        reach = max(places(view, self.look.axis, sorted(ends)), default=0)
+        self._whole = reach if self.look.span is None else max(reach, self._whole)
+        self._draw("loss", _loss(view), reach)
         self._show_perplexity(view, reach)
-        self._charts["rate"].show(list(_plain(view, "train/learning_rate", "rate")), reach=reach)
-        self._charts["speed"].show(list(_jumping(view, "train/tokens_per_s", "speed")), reach=reach)
-        self._charts["grad_norm"].show(list(_jumping(view, "train/grad_norm", "smooth")), reach=reach)
+        self._draw("rate", _plain(view, "train/learning_rate", "rate"), reach)
+        self._draw("speed", _jumping(view, "train/tokens_per_s", "speed"), reach)
+        self._draw("grad_norm", _jumping(view, "train/grad_norm", "smooth"), reach)
+
+    def _draw(self, name: str, lines: Iterator[Line], reach: float, log: bool = False, **more: Any) -> None:
+        chart = self._charts[name]
+        chart.log_y = log if self.look.log is None else self.look.log
+        chart.show([self._placed(line) for line in lines], reach=reach, axis=self.look.x_axis(), **more)
+
+    def _placed(self, line: Line) -> Line:
+        """Over epochs or time in place of steps."""
+        if self.look.axis == "step" or self._view is None:
+            return line
+        return line.over(places(self._view, self.look.axis, line.steps))
 
     def _show_perplexity(self, view: RunView, reach: float) -> None:
-        chart = self._charts["perplexity"]
         lines = list(_plain(view, "eval/perplexity", "eval"))
         if lines and len(lines[0].steps) <= DOTS_TO:
             lines.append(Line(lines[0].steps, lines[0].values, "eval", "", points=True))
@@ -96,11 +155,11 @@ class ChartsPane(Container):
             label = "" if lines and lines[0].steps[-1] == view.best.step else "best"
             lines.append(Line([view.best.step], [view.best.value], "best", label, points=True))
         known = [view.baseline] if view.baseline is not None else []
-        word = "baseline" if chart.size.width >= NAMED_FROM else "base"
+        word = "baseline" if self._charts["perplexity"].size.width >= NAMED_FROM else "base"
         marks = [HLine(value, "baseline", word) for value in known]
         values = [value for line in lines for value in line.values if value > 0] + known
-        chart.log_y = bool(values) and max(values) > LOG_FROM * min(values)
-        chart.show(lines, marks=marks, reach=reach)
+        log = bool(values) and max(values) > LOG_FROM * min(values)
+        self._draw("perplexity", iter(lines), reach, log, marks=marks)
 
 
 def _loss(view: RunView) -> Iterator[Line]:
@@ -117,7 +176,9 @@ def _jumping(view: RunView, series: str, style: str) -> Iterator[Line]:
     if curve:
         label = "train" if series == "train/loss" else ""
         yield Line(curve.steps, curve.means, "raw", label, band=(curve.lows, curve.highs), bad=curve.bad)
-        yield Line(curve.steps, view.smoothed[series], style, "smoothed", thick=True)
+        smoothed = view.smoothed.get(series)
+        if smoothed:
+            yield Line(curve.steps, smoothed, style, "smoothed", thick=True)
 
 
 def _plain(view: RunView, series: str, style: str) -> Iterator[Line]:

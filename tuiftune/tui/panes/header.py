@@ -32,7 +32,6 @@ class HeaderPane(Rows):
         super().__init__()
         self._view: RunView | None = None
         self._waiting = ""
-        self._others = 0
 
     def show(self, view: RunView) -> None:
         self._view = view
@@ -44,12 +43,6 @@ class HeaderPane(Rows):
         self._view, self._waiting = None, run_id
         self._grow()
         self.redraw()
-
-    def set_others(self, others: int) -> None:
-        """How many other runs are active."""
-        if others != self._others:
-            self._others = others
-            self.redraw()
 
     def on_resize(self) -> None:
         self._grow()
@@ -72,8 +65,6 @@ class HeaderPane(Rows):
             left.append((f"  {view.label}", "accent"))
         if width >= 100:
             left.append((f"  profile {view.profile}", "muted"))
-        if self._others:
-            left.append((f"  +{self._others} more{' active' if width >= 100 else ''}: p", "accent"))
         return beside(left, state_spans(view), width)
 
     def _reason(self, width: int) -> list[Row]:

@@ -27,13 +27,14 @@ class AskScreen(Window[str]):
     AUTO_FOCUS = "#answer"
     BINDINGS = [Binding("escape", "dismiss", "Cancel")]
 
-    def __init__(self, title: str, body_lines: Sequence[str], placeholder: str) -> None:
+    def __init__(self, title: str, body_lines: Sequence[str], placeholder: str, value: str = "") -> None:
+        """`value`: what stands there to be changed."""
         body = Content("\n").join([Content(plain(line)) for line in body_lines])
         super().__init__(title, body, [("enter", "go on"), ("esc", "cancel")])
-        self._placeholder = placeholder
+        self._placeholder, self._value = placeholder, value
 
     def below(self) -> ComposeResult:
-        yield Input(placeholder=self._placeholder, id="answer")
+        yield Input(self._value, placeholder=self._placeholder, id="answer")
 
     @on(Input.Submitted)
     def _given(self, event: Input.Submitted) -> None:

@@ -47,7 +47,7 @@ def sections_of(screen: Screen[Any]) -> Iterator[Section]:
     if words:
         yield Section("", words)
     keys: dict[str, list[tuple[str, str]]] = {"Keys here": [], "Keys anywhere": []}
-    for description, key, node, _ in keyed_actions(screen):
+    for description, key, node, _ in keyed_actions(screen, hidden_too=True):
         keys["Keys anywhere" if node is screen.app else "Keys here"].append((key, description))
     keys["Keys anywhere"] += _palette_key(screen)
     for heading, found in keys.items():

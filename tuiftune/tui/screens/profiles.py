@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from textual import events, on
@@ -12,20 +13,22 @@ from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
 from tuiftune.catalog import Catalog, ProfileInfo
 from tuiftune.run.folder import ACTIVE
 from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line, plain
-from tuiftune.tui.panes.keys import KeysPane
+from tuiftune.tui.places import PLACES
+from tuiftune.tui.screens.place import Place
 from tuiftune.tui.screens.problems import ProblemsScreen
 from tuiftune.tui.widgets.filter import Filter
 from tuiftune.tui.widgets.profile_card import ProfileCard, card, problem_line, run_card
 from tuiftune.tui.widgets.profile_list import BASES, ProfileList, group_of
 from tuiftune.tui.widgets.run_list import RunList
 
+RECENT = 50
+"""So many ended runs are listed, the newest."""
 READING = "reading profiles…"
 NO_PROFILES = "no profiles here. Make a workspace with some: tuiftune init"
 
@@ -38,26 +41,37 @@ class ProfileChosen(Message):
 
 
 @dataclass
+class ProfilesMarked(Message):
+    """Enter was pressed while profiles are marked: they are to run one after the other."""
+
+    names: Sequence[str]
+
+
+@dataclass
 class RunOpened(Message):
     """Enter was pressed on a run."""
 
     run_id: str
 
 
-class ProfilesScreen(Screen[None]):
+class ProfilesScreen(Place):
     """Profiles at the left (or above), the highlighted one at the right (or below), runs under both."""
 
     TITLE = "profiles"
     help_text: ClassVar[str] = (
         "Choose a profile with the arrow keys and run it with Enter; it runs in the background, whatever happens "
-        "to this window. Type to filter: every word must be in the name, the description or the pipeline; escape "
-        "clears the filter, and leaves where there is none. Tab goes to the runs: any of them, ended ones too, "
-        "opens with Enter."
+        "to this window. Type to filter, after / where a letter has another meaning here: every word must be in the "
+        "name, the description or the pipeline; an arrow key ends the typing, escape clears the filter, and leaves "
+        "where there is none. Space marks several for the queue, in the order of their marks; Enter queues them. "
+        "Tab goes to the runs: any of them, ended ones too, opens with Enter."
     )
     AUTO_FOCUS = "#profiles"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-low"), (34, "-high")]
     BINDINGS = [
+        *(Binding(place.key, f"app.go({place.name!r})", show=False) for place in PLACES),  # before what is typed
+        Binding("space", "mark", "Mark"),
+        Binding("slash", "type('')", "Filter", key_display="/"),
         Binding("escape", "clear_filter", "Clear"),
         Binding("exclamation_mark", "problems", "Problems", key_display="!"),
         Binding("escape", "leave", "Leave"),
@@ -66,8 +80,7 @@ class ProfilesScreen(Screen[None]):
     ]
     CSS = """
     ProfilesScreen {
-        & > #top { height: 1; margin: 0 0 1 0; }
-        & > #top > #brand { width: auto; padding: 0 2 0 1; color: $text-primary; text-style: bold; }
+        & > #typed { height: 1; padding: 0 1; margin: 0 0 1 0; }
         & > #body { height: 1fr; }
         & > #runs { max-height: 4; display: none; }
         & > #runs:focus { max-height: 10; }
@@ -85,6 +98,7 @@ class ProfilesScreen(Screen[None]):
         &.-narrow #card { height: 7; border-top: solid $foreground 20%; }
         &.-narrow.-high #card { height: 14; }
         &.-narrow.-tiny #card { display: none; }
+        &.-tiny > #typed { margin: 0; }
         &.-tiny > #runs { max-height: 2; }
         &.-tiny > #runs:focus { max-height: 6; }
         &.-wide > #body { layout: horizontal; }
@@ -93,24 +107,25 @@ class ProfilesScreen(Screen[None]):
     }
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, workspace: Path | None = None) -> None:
+        super().__init__(workspace)
+        self._typing = False
+        """Whether letters go into the filter; else those with a meaning here have it."""
         self._catalog: Catalog | None = None
-        self._results: Mapping[str, RunSummary] = {}
+        self._results: dict[str, list[RunSummary]] = {}
+        """Profile -> its runs, the newest first."""
         self._error: str | None = None
         self._runs: Sequence[RunSummary] = ()
         self._keys: tuple[object, ...] = ()
 
-    def compose(self) -> ComposeResult:
-        with Horizontal(id="top"):
-            yield Static("tuiftune", id="brand")
+    def body(self) -> ComposeResult:
+        with Horizontal(id="typed"):
             yield Filter(id="filter")
         with Horizontal(id="body"):
             yield ProfileList(id="profiles")
             yield ProfileCard(id="card")
         yield RunList(id="runs")
         yield Static(id="plugins")
-        yield KeysPane()
 
     def on_mount(self) -> None:
         self._draw()
@@ -120,15 +135,19 @@ class ProfilesScreen(Screen[None]):
 
     # ------------------------------------------------------------------------------------ what is shown
 
-    def show_catalog(self, catalog: Catalog | None, results: Mapping[str, RunSummary], error: str | None) -> None:
-        """Show these profiles with their last runs; None while they are being read, or where `error` says why
-        they cannot be."""
-        self._catalog, self._results, self._error = catalog, results, error
+    def show_catalog(self, catalog: Catalog | None, error: str | None) -> None:
+        """Show these profiles, each with its newest run and its best result."""
+        self._catalog, self._error = catalog, error
         self._draw()
 
     def show_runs(self, runs: Sequence[RunSummary]) -> None:
-        """Show active and recent runs, in this order."""
-        self._runs = runs
+        """Show the active runs, then the newest of those that have ended."""
+        active = [run for run in runs if run.state in ACTIVE]
+        ended = [run for run in runs if run.state not in ACTIVE]
+        self._runs = [*active, *ended[:RECENT]]
+        self._results = {}
+        for run in runs:
+            self._results.setdefault(run.profile, []).append(run)
         self._draw()
 
     @property
@@ -165,14 +184,14 @@ class ProfilesScreen(Screen[None]):
         profile, pane = self._profile, self.query_one(ProfileCard)
         run = self.query_one(RunList).run if isinstance(self.focused, RunList) else None
         if run is not None:
-            text = run_card(run, pane.content_size.width)
+            text = run_card(run, pane.room)
         elif profile is not None and self._catalog is not None:
             text = card(
                 profile,
-                self._results.get(profile.name),
+                self._results.get(profile.name, []),
                 self._catalog.stages,
                 active=profile.name in self._active,
-                width=pane.content_size.width,
+                width=pane.room,
                 dense=not self.has_class("-high"),
             )
         else:
@@ -191,7 +210,8 @@ class ProfilesScreen(Screen[None]):
     def _refresh_keys(self) -> None:
         """Have the keys drawn anew where others are in force."""
         query = self.query_one(Filter).value
-        keys = (bool(self._runs), self._has_problems(), query if query in ("", "q") else "more")
+        typed = query if query in ("", "q") else "more"
+        keys = (bool(self._runs), self._has_problems(), typed, self._typing, self.query_one(ProfileList).marked)
         if keys != self._keys:
             self._keys = keys
             self.refresh_bindings()
@@ -214,11 +234,16 @@ class ProfilesScreen(Screen[None]):
         field, letter = self.query_one(Filter), event.character or ""
         if event.key == "backspace":
             field.value = field.value[:-1]
-        elif not event.is_printable or (event.key in self.active_bindings and letter != "q"):
+        elif not event.is_printable:
+            self._set_typing(False)
             return
         elif letter == "q" and field.value == "q":
             await self.action_leave_after_all()
-        elif field.value or letter not in " /":  # where nothing is typed yet / only begins, as elsewhere
+        elif not self._typing and letter == "/":
+            self.action_type("")
+        elif not self._typing and event.key in self.active_bindings and letter != "q":
+            return
+        else:
             self.action_type(letter)
         event.stop()
 
@@ -228,16 +253,25 @@ class ProfilesScreen(Screen[None]):
 
     def action_type(self, text: str) -> None:
         """Go on with the filter."""
+        self._set_typing(True)
         self.query_one(Filter).value += text
         self.query_one(ProfileList).focus()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
+    def _set_typing(self, typing: bool) -> None:
+        if typing != self._typing:
+            self._typing = typing
+            self.query_one(Filter).writing = typing
+            self._refresh_keys()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if not self.is_mounted:
             return True
         if action == "clear_filter":
-            return bool(self.query_one(Filter).value)
+            return bool(self.query_one(Filter).value) or self._typing
         if action == "leave":
-            return not self.query_one(Filter).value
+            return not self.query_one(Filter).value and not self._typing
+        if action in ("mark", "type") and parameters in ((), ("",)):
+            return not self._typing and not isinstance(self.focused, RunList)
         if action == "leave_after_all":  # whose fingers know q on the run's screen presses it again here
             return self.query_one(Filter).value == "q"
         if action == "focus_runs":
@@ -248,8 +282,18 @@ class ProfilesScreen(Screen[None]):
 
     def action_clear_filter(self) -> None:
         """Empty the filter and go back to the list."""
+        self._set_typing(False)
         self.query_one(Filter).value = ""
         self.query_one(ProfileList).focus()
+
+    def action_mark(self) -> None:
+        """Mark the highlighted profile for the queue, or take its mark away; then the next one."""
+        profile, listed = self._profile, self.query_one(ProfileList)
+        if profile is None or group_of(profile) == BASES:
+            return
+        listed.toggle_mark(profile.name)
+        self._refresh_keys()
+        listed.action_cursor_down()
 
     async def action_leave(self) -> None:
         await self.run_action("app.leave")
@@ -276,7 +320,11 @@ class ProfilesScreen(Screen[None]):
 
     @on(ProfileList.OptionSelected, "#profiles")
     def _chosen(self) -> None:
-        profile = self._profile
+        profile, marked = self._profile, self.query_one(ProfileList).take_marks()
+        if marked:
+            self._refresh_keys()
+            self.post_message(ProfilesMarked(marked))
+            return
         if profile is None:
             return
         if group_of(profile) == BASES:

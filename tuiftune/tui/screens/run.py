@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
 from textual.message import Message
-from textual.screen import Screen
 
 from tuiftune.run.folder import RESUMABLE, Run
 from tuiftune.tui.messages import RunView
+from tuiftune.tui.palette import MORE
 from tuiftune.tui.panes.charts import ChartsPane
 from tuiftune.tui.panes.devices import DevicesPane, lines_wanted
 from tuiftune.tui.panes.facts import FactsPane
 from tuiftune.tui.panes.header import HeaderPane
-from tuiftune.tui.panes.keys import KeysPane
 from tuiftune.tui.panes.log import LogPane
 from tuiftune.tui.panes.pipeline import PipelinePane
 from tuiftune.tui.panes.samples import SamplesPane
 from tuiftune.tui.panes.why import WhyPane, something_to_tell
+from tuiftune.tui.screens.place import Place
 
+CHART_KEYS = (
+    ("h", "h", "axis", 0, "X axis: steps, epochs, time"),
+    ("y", "y", "scale", 0, "Y axis: logarithmic or not"),
+    ("z", "z", "smoothing", 0, "Smooth more, less or not at all"),
+    ("left", "←", "cursor", -1, "Cursor to the left"),
+    ("right", "→", "cursor", 1, "Cursor to the right"),
+    ("shift+left", "shift ←", "cursor", -10, "Cursor far to the left"),
+    ("shift+right", "shift →", "cursor", 10, "Cursor far to the right"),
+    ("plus,equals_sign", "+", "zoom", 0.5, "Zoom in"),
+    ("minus", "-", "zoom", 2.0, "Zoom out"),
+    ("left_parenthesis", "(", "pan", -0.25, "Pan to the left"),
+    ("right_parenthesis", ")", "pan", 0.25, "Pan to the right"),
+    ("0", "0", "all", 0, "Whole curves, no cursor"),
+)
+"""Key, how it is called, what it changes and by how much, and what that is in words."""
 ON_HOLD = ("pausing", "paused")
 WITH_CARD = ("failed", "interrupted")
 """In these states what ended the run matters more than what its model wrote."""
@@ -51,7 +67,7 @@ class CheckpointAsked(Asked):
     """It is to write a checkpoint."""
 
 
-class RunScreen(Screen[None]):
+class RunScreen(Place):
     """Hands what the watcher found to the panes; draws nothing while another screen lies over it."""
 
     help_text: ClassVar[str] = (
@@ -71,10 +87,16 @@ class RunScreen(Screen[None]):
         Binding("m", "full('samples')", "Samples"),
         Binding("x", "cycle_chart", "Chart"),
         Binding("escape", "back", "Back", show=False),
+        *(
+            Binding(
+                key, f"chart({what!r}, {amount})", words, show=False, id=f"{MORE}{what}{amount}", key_display=display
+            )
+            for key, display, what, amount, words in CHART_KEYS
+        ),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, workspace: Path | None = None) -> None:
+        super().__init__(workspace)
         self._run: Run | None = None
         self._view: RunView | None = None
         self._full: str | None = None
@@ -89,7 +111,7 @@ class RunScreen(Screen[None]):
         self.samples = SamplesPane()
         self.why = WhyPane()
 
-    def compose(self) -> ComposeResult:
+    def body(self) -> ComposeResult:
         yield self.header
         yield self.pipeline
         with Container(id="main"):
@@ -101,15 +123,6 @@ class RunScreen(Screen[None]):
             yield self.samples
             yield self.why
             yield self.log_pane
-        yield KeysPane()
-
-    def on_mount(self) -> None:
-        """Textual sets the classes of size after a first layout and frame; before it they save that frame."""
-        for size, breakpoints in (
-            (self.app.size.width, self.app.HORIZONTAL_BREAKPOINTS),
-            (self.app.size.height, self.app.VERTICAL_BREAKPOINTS),
-        ):
-            self.add_class(*[name for least, name in breakpoints or () if size >= least][-1:])
 
     @property
     def run(self) -> Run | None:
@@ -123,6 +136,7 @@ class RunScreen(Screen[None]):
         self._run, self._view = run, None
         self.header.wait_for(run.id)
         self.pipeline.show(None)
+        self.charts.for_another_run()
         self.devices.show(None)
 
     def show(self, view: RunView) -> None:
@@ -134,10 +148,6 @@ class RunScreen(Screen[None]):
             self._draw(view)
         if before is None or _decides_keys(before) != _decides_keys(view):
             self.refresh_bindings()
-
-    def show_others(self, active: int) -> None:
-        """How many other runs are active."""
-        self.header.set_others(active)
 
     def on_screen_resume(self) -> None:
         if self._view is not None:
@@ -192,17 +202,22 @@ class RunScreen(Screen[None]):
         """A pane on the whole screen, or back."""
         self._set_full(None if self._full == pane else pane)
 
+    def action_chart(self, what: str, amount: float) -> None:
+        """Look at the curves otherwise."""
+        if self._full in (None, "chart"):
+            self.charts.change(what, amount)
+
     def action_cycle_chart(self) -> None:
         if self._full not in (None, "chart"):
             self._set_full(None)
         self._set_full("chart" if self.charts.cycle() else None)
 
     async def action_back(self) -> None:
-        """Out of a pane that fills the screen, else to the profiles."""
+        """Out of a pane that fills the screen, else to where one was before."""
         if self._full is not None:
             self._set_full(None)
         else:
-            await self.run_action("app.profiles")
+            await self.run_action("app.back")
 
     def _set_full(self, pane: str | None) -> None:
         self._full = pane

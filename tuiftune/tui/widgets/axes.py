@@ -11,6 +11,8 @@ from dataclasses import dataclass
 X_STEPS = 10
 """The x axis grows to the next tenth or so of its length: some 120 jumps in a run of a million steps."""
 Y_STEPS = 8
+LEAST_X = 10.0
+"""Steps are whole numbers."""
 SHRINK_BELOW = 0.4
 """Axes are made anew when the values fill less of them: another run, or steps that were taken back."""
 
@@ -95,27 +97,28 @@ def without_start(steps: Sequence[float], values: Sequence[float]) -> float | No
     return top if highest - low > SPIKE * (high - low) > 0 else None
 
 
-def view_for(extent: Extent, before: View | None, log_y: bool) -> View:
-    """Axes that hold `extent`: those of `before` as long as they hold it and it fills them."""
+def view_for(extent: Extent, before: View | None, log_y: bool, least_x: float = LEAST_X) -> View:
+    """Axes that hold `extent`: those of `before` as long as they hold it and it fills them. The x axis is at least
+    `least_x` long."""
     if before is not None and before.log_y == log_y:
         x = (before.x_low, before.x_high)
         y = (before.y_low, before.y_high)
         if not _holds(x, extent.x_low, extent.x_high):
-            x = _x_range(extent.x_low, extent.x_high)
+            x = _x_range(extent.x_low, extent.x_high, least_x)
         if not _holds(y, extent.y_low, extent.y_high):
             y = _y_range(extent.y_low, extent.y_high, log_y)
         return View(*x, *y, log_y)
-    return View(*_x_range(extent.x_low, extent.x_high), *_y_range(extent.y_low, extent.y_high, log_y), log_y)
+    return View(*_x_range(extent.x_low, extent.x_high, least_x), *_y_range(extent.y_low, extent.y_high, log_y), log_y)
 
 
 def _holds(axis: tuple[float, float], low: float, high: float) -> bool:
     return axis[0] <= low and high <= axis[1] and high - low >= SHRINK_BELOW * (axis[1] - axis[0])
 
 
-def _x_range(low: float, high: float) -> tuple[float, float]:
-    start = 0.0 if 0 <= low <= max(1.0, high / 8) else low
-    step = max(1.0, nice_step(high - start, X_STEPS))  # steps are whole numbers
-    return start, start + max(10.0, math.ceil((high - start) / step + 0.2) * step)
+def _x_range(low: float, high: float, least: float) -> tuple[float, float]:
+    start = 0.0 if 0 <= low <= max(least / 10, high / 8) else low
+    step = max(least / 10, nice_step(high - start, X_STEPS))
+    return start, start + max(least, math.ceil((high - start) / step + 0.2) * step)
 
 
 def _y_range(low: float, high: float, log_y: bool) -> tuple[float, float]:
@@ -141,6 +144,30 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
+
+
+CLOCK_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+
+
+def clock_ticks(low: float, high: float, count: int) -> list[tuple[float, str]]:
+    """At most `count + 1` neat moments from `low` to `high` seconds, with their labels: `0:30`, `1:15`, `2 h`."""
+    raw = (high - low) / max(1, count)
+    step = next((step for step in CLOCK_STEPS_S if step >= raw), 86400 * math.ceil(raw / 86400))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [(number * step, clock_label(number * step, step)) for number in range(first, last + 1)]
+
+
+def clock_label(seconds: float, step: float = 1.0) -> str:
+    """A moment since the start; whole hours and days where nothing between them is told apart."""
+    whole = round(seconds)
+    if whole == 0:
+        return "0"
+    if step >= 86400 and whole % 86400 == 0:
+        return f"{whole // 86400} d"
+    if step >= 3600 and whole % 3600 == 0:
+        return f"{whole // 3600} h"
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 def y_ticks(view: View, count: int) -> list[tuple[float, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -12,11 +13,23 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tuiftune.tui.widgets.axes import View
+from tuiftune.tui.widgets.axes import LEAST_X, View
 from tuiftune.tui.widgets.glyphs import ascii_only
 from tuiftune.tui.widgets.plot import ASCII, BRAILLE, STYLES, Chart, HLine, Line, Row, as_text, draw, failed, view_of
 
-__all__ = ["HLine", "Line", "LineChart"]
+__all__ = ["HLine", "Line", "LineChart", "XAxis"]
+
+
+@dataclass(frozen=True)
+class XAxis:
+    """What the x axis measures, and which part of it is shown."""
+
+    label: str = "step"
+    least: float = LEAST_X
+    clock: bool = False
+    """In seconds, labelled as a clock."""
+    span: tuple[float, float] | None = None
+    cursor: float | None = None
 
 
 class LineChart(Widget):
@@ -33,7 +46,7 @@ class LineChart(Widget):
         "above the axis: a spike at the start would flatten all that follows."
     )
     ALLOW_SELECT = False
-    COMPONENT_CLASSES = {f"line-chart--{name}" for name in (*STYLES, "axis", "title", "legend", "bad")}
+    COMPONENT_CLASSES = {f"line-chart--{name}" for name in (*STYLES, "axis", "title", "legend", "bad", "cursor")}
     DEFAULT_CSS = """
     LineChart {
         width: 1fr;
@@ -50,6 +63,7 @@ class LineChart(Widget):
         & > .line-chart--speed { color: $text-primary; }
         & > .line-chart--rate { color: $text-secondary; }
         & > .line-chart--baseline { color: $foreground 60%; }
+        & > .line-chart--cursor { color: $text-warning; }
         & > .line-chart--bad { color: $text-error; text-style: bold; }
     }
     """
@@ -67,11 +81,34 @@ class LineChart(Widget):
         self._view: View | None = None
         self._rows: list[Row] = []
 
-    def show(self, lines: Sequence[Line], *, marks: Sequence[HLine] = (), reach: float = -math.inf) -> None:
+    def show(
+        self,
+        lines: Sequence[Line],
+        *,
+        marks: Sequence[HLine] = (),
+        reach: float = -math.inf,
+        axis: XAxis | None = None,
+    ) -> None:
         """Draw these lines, the later ones over the earlier; `marks` lie below them all. The x axis goes at least
         to `reach`."""
-        self._chart = dataclasses.replace(self._chart, lines=lines, marks=marks, reach=reach)
+        axis = axis or XAxis()
+        self._chart = dataclasses.replace(
+            self._chart,
+            lines=lines,
+            marks=marks,
+            reach=reach,
+            x_label=axis.label,
+            least_x=axis.least,
+            clock=axis.clock,
+            span=axis.span,
+            cursor=axis.cursor,
+        )
         self._redraw()
+
+    @property
+    def shown(self) -> tuple[float, float] | None:
+        """The part of the x axis that is drawn; None without values."""
+        return None if self._view is None else (self._view.x_low, self._view.x_high)
 
     @property
     def log_y(self) -> bool:

@@ -26,6 +26,18 @@ class Filter(Static):
     def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(HINT, id=id)
         self._value = ""
+        self._writing = False
+
+    @property
+    def writing(self) -> bool:
+        """Whether letters go here: then there is a cursor."""
+        return self._writing
+
+    @writing.setter
+    def writing(self, writing: bool) -> None:
+        if writing != self._writing:
+            self._writing = writing
+            self._draw()
 
     @property
     def value(self) -> str:
@@ -36,7 +48,11 @@ class Filter(Static):
         if value == self._value:
             return
         self._value = value
-        self.set_class(bool(value), "-filled")
-        shown = Content.assemble(one_line(value), (" ", "reverse")) if value else Content(HINT)
-        self.update(shown, layout=False)
+        self._draw()
         self.post_message(self.Changed())
+
+    def _draw(self) -> None:
+        filled = bool(self._value) or self._writing
+        self.set_class(filled, "-filled")
+        cursor = (" ", "reverse") if self._writing else ("", "")
+        self.update(Content.assemble(one_line(self._value), cursor) if filled else Content(HINT), layout=False)

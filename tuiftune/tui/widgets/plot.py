@@ -6,6 +6,7 @@ Every function here is pure: data and a size in, rows of (text, style) out. A st
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -15,7 +16,18 @@ from rich.cells import cell_len, set_cell_size
 
 from tuiftune import units
 from tuiftune.text import one_line
-from tuiftune.tui.widgets.axes import View, extent_of, tick_labels, ticks, view_for, without_start, y_ticks
+from tuiftune.tui.widgets.axes import (
+    LEAST_X,
+    View,
+    clock_label,
+    clock_ticks,
+    extent_of,
+    tick_labels,
+    ticks,
+    view_for,
+    without_start,
+    y_ticks,
+)
 
 Row = tuple[tuple[str, str], ...]
 """Text and style key, from left to right; together as wide as the chart."""
@@ -48,6 +60,10 @@ class Line:
     """Two dots thick, so that it differs from the line below it without colour too."""
     bad: Sequence[bool] | None = None
     """Whether such a bucket held a NaN or an infinity although its mean is finite."""
+
+    def over(self, places: Sequence[float]) -> Line:
+        """The same values over something else than steps."""
+        return dataclasses.replace(self, steps=places)
 
 
 @dataclass(frozen=True)
@@ -118,10 +134,20 @@ class Chart:
     """The x axis goes at least so far: that charts above and beside one another have one axis."""
     empty: str = "no values yet"
     """What stands there without a value."""
+    least_x: float = LEAST_X
+    """The x axis is at least so long."""
+    clock: bool = False
+    """Whether x is in seconds and labelled as a clock."""
+    span: tuple[float, float] | None = None
+    """Only what lies between is shown."""
+    cursor: float | None = None
+    """Where a vertical line stands; the legend then has the values there."""
 
 
 def view_of(chart: Chart, before: View | None = None) -> View | None:
     """The axes for a chart, near to those it had; None while it has no values."""
+    if chart.span is not None:
+        return _zoomed(chart, chart.span, before)
     values = [line.values for line in chart.lines]
     values += [side for line in chart.lines if line.band for side in line.band]
     values.append([mark.value for mark in chart.marks])
@@ -131,7 +157,54 @@ def view_of(chart: Chart, before: View | None = None) -> View | None:
     top = _top(chart)
     if top < extent.y_high:
         extent = dataclasses.replace(extent, y_high=top)
-    return view_for(dataclasses.replace(extent, x_high=max(extent.x_high, chart.reach)), before, chart.log_y)
+    extent = dataclasses.replace(extent, x_high=max(extent.x_high, chart.reach))
+    return view_for(extent, before, chart.log_y, chart.least_x)
+
+
+def _zoomed(chart: Chart, span: tuple[float, float], before: View | None) -> View | None:
+    """Exactly that part of the x axis, the y axis for what lies in it; None where nothing does."""
+    part = dataclasses.replace(chart, lines=[within(line, *span) for line in chart.lines], span=None, reach=-math.inf)
+    if not any(len(line.steps) for line in part.lines):
+        return None
+    kept = before if before is not None and (before.x_low, before.x_high) == span else None
+    view = view_of(part, kept)
+    return None if view is None else dataclasses.replace(view, x_low=span[0], x_high=span[1])
+
+
+def within(line: Line, low: float, high: float) -> Line:
+    """What of a line lies between two steps; a line is cut where it crosses them, points are left out."""
+    first, last = bisect.bisect_left(line.steps, low), bisect.bisect_right(line.steps, high)
+    inside = slice(first, last)
+    steps, values = list(line.steps[inside]), list(line.values[inside])
+    bands = [list(side[inside]) for side in line.band] if line.band else []
+    bad = list(line.bad[inside]) if line.bad is not None else None
+    for edge, at, place in ((low, first, 0), (high, last, len(steps))):
+        crossed = _crossing(line, at, edge)
+        if crossed is not None:
+            place = place and len(steps)
+            steps.insert(place, edge)
+            for column in (values, *bands):
+                column.insert(place, crossed)
+            if bad is not None:
+                bad.insert(place, False)
+    band = (bands[0], bands[1]) if bands else None
+    return dataclasses.replace(line, steps=steps, values=values, band=band, bad=bad)
+
+
+def _crossing(line: Line, after: int, edge: float) -> float | None:
+    """Where a line crosses a step, between entry `after` and the one before it."""
+    if line.points or not 0 < after < len(line.steps) or line.steps[after - 1] == edge:
+        return None
+    (left, right), (low, high) = line.steps[after - 1 : after + 1], line.values[after - 1 : after + 1]
+    found = low + (high - low) * (edge - left) / (right - left)
+    return found if math.isfinite(found) else None
+
+
+def value_at(line: Line, step: float) -> float:
+    """The value at the step nearest to `step`; NaN where the line has none."""
+    at = bisect.bisect_left(line.steps, step)
+    near = [index for index in (at - 1, at) if 0 <= index < len(line.values)]
+    return line.values[min(near, key=lambda index: abs(line.steps[index] - step))] if near else math.nan
 
 
 def _top(chart: Chart) -> float:
@@ -147,7 +220,10 @@ def draw(chart: Chart, view: View | None, width: int, height: int, signs: Signs 
     if width < MIN_WIDTH or height < MIN_HEIGHT:
         return (rows + [_blank(width)] * height)[:height]
     if view is None:
-        return rows + _sentence(one_line(chart.empty), width, height - 1)
+        words = chart.empty if chart.span is None else "no values between here"
+        return rows + _sentence(one_line(words), width, height - 1)
+    if chart.span is not None:
+        chart = dataclasses.replace(chart, lines=[within(line, *chart.span) for line in chart.lines])
     return rows + _plot(chart, view, width, height - 2, signs)
 
 
@@ -172,7 +248,7 @@ def _sentence(text: str, width: int, height: int) -> list[Row]:
 
 def title_row(chart: Chart, width: int, signs: Signs) -> Row:
     """Title, unit, and each line's sign, name and newest value; shorter forms where it is narrow."""
-    title = one_line(chart.title, 60)
+    title = one_line(chart.title, 60) + ("" if chart.cursor is None else f" at {x_word(chart, chart.cursor)}")
     unit = f" {one_line(chart.unit, 30)}" if chart.unit else ""
     entries = _legend(chart, signs)
     full = [(sign, f" {label} {value}", style) for sign, label, value, style in entries]
@@ -182,6 +258,13 @@ def title_row(chart: Chart, width: int, signs: Signs) -> Row:
         if cell_len(head) + sum(gap + cell_len(sign + text) for sign, text, _ in parts) <= width:
             return _fit_title(head, len(title), parts, gap, width)
     return _fit_title(title, len(title), _without_raw(short), 1, width)
+
+
+def x_word(chart: Chart, at: float) -> str:
+    """A place on the x axis in words: `step 1,200`, `epoch 0.35`, `12:30`."""
+    if chart.clock:
+        return clock_label(at)
+    return f"{chart.x_label} {at:,.0f}" if chart.least_x >= LEAST_X else f"{chart.x_label} {at:.2f}"
 
 
 def _without_raw(parts: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
@@ -195,7 +278,8 @@ def _legend(chart: Chart, signs: Signs) -> list[tuple[str, str, str, str]]:
     for line in chart.lines:
         if line.label and len(line.values):
             sign = _point(line, signs) if line.points else signs.raw if line.style == "raw" else signs.smooth
-            found.append((sign, one_line(line.label, 30), units.figure(line.values[-1]), line.style))
+            value = line.values[-1] if chart.cursor is None else value_at(line, chart.cursor)
+            found.append((sign, one_line(line.label, 30), units.figure(value), line.style))
     for mark in chart.marks:
         if mark.label:
             found.append((signs.mark, one_line(mark.label, 30), units.figure(mark.value), mark.style))
@@ -253,14 +337,23 @@ def _plot(chart: Chart, view: View, width: int, height: int, signs: Signs) -> li
         else:
             canvas.line(slots, line.style, line.thick)
             canvas.above(slots, signs.above)
+    cursor = None if chart.cursor is None else _column(view, chart.cursor, columns)
+    if cursor is not None:
+        canvas.vertical(cursor, signs.vertical)
     rows = []
     for number, cells in enumerate(canvas.rows(signs)):
         label = labels.get(number)
         edge = signs.vertical if label is None else signs.tick
         rows.append((((label or "").rjust(gutter) + edge, "axis"), *cells))
     corner = (" " * gutter + signs.corner, "axis")
-    rows.append((corner, *_x_axis(view, columns, one_line(chart.x_label, 20), bad, signs)))
+    rows.append((corner, *_x_axis(chart, view, columns, bad, signs)))
     return rows
+
+
+def _column(view: View, at: float, columns: int) -> int | None:
+    """The column of cells of a place on the x axis; None where it is not shown."""
+    where = view.x(at)
+    return min(columns - 1, int(where * columns)) if 0 <= where <= 1 else None
 
 
 def _y_labels(view: View, height: int) -> dict[int, str]:
@@ -315,6 +408,8 @@ class Canvas:
         self.layers: list[tuple[str, list[bytearray]]] = []
         self.signs: dict[tuple[int, int], tuple[str, str]] = {}
         """(row, column) of a point -> its sign and style."""
+        self.behind: dict[tuple[int, int], tuple[str, str]] = {}
+        """The same of what stands only where nothing else does."""
 
     def _layer(self, style: str) -> list[bytearray]:
         masks = [bytearray(self.columns) for _ in range(self.height)]
@@ -333,6 +428,11 @@ class Canvas:
         for column, slot in enumerate(slots):
             if slot is not None and slot.high > INSIDE:
                 self.signs[0, column // 2] = (sign, "axis")
+
+    def vertical(self, column: int, sign: str) -> None:
+        """A line from top to bottom behind all others."""
+        for row in range(self.height):
+            self.behind[row, column] = (sign, "cursor")
 
     def points(self, line: Line, view: View, sign: str, above: str) -> None:
         for step, at in zip(line.steps, view.heights(line.values), strict=False):
@@ -377,6 +477,9 @@ class Canvas:
 
     def _row(self, number: int, signs: Signs) -> list[tuple[str, str]]:
         texts, styles = [" "] * self.columns, [""] * self.columns
+        for (row, column), (sign, style) in self.behind.items():
+            if row == number:
+                texts[column], styles[column] = sign, style
         for style, masks in self.layers:
             for column, mask in enumerate(masks[number]):
                 if mask:
@@ -401,16 +504,16 @@ def runs(texts: Sequence[str], styles: Sequence[str]) -> list[tuple[str, str]]:
 # ----------------------------------------------------------------------------------------------- the x axis
 
 
-def _x_axis(view: View, columns: int, name: str, bad: set[int], signs: Signs) -> list[tuple[str, str]]:
+def _x_axis(chart: Chart, view: View, columns: int, bad: set[int], signs: Signs) -> list[tuple[str, str]]:
     """A line with step numbers set into it and a mark where a value could not be drawn."""
+    name = one_line(chart.x_label, 20)
     texts, styles = [signs.horizontal] * columns, ["axis"] * columns
     taken = set(bad)
     end = f" {name}"
     if len(end) + 6 <= columns and not taken & set(range(columns - len(end), columns)):
         _write(texts, columns - len(end), end)
         taken |= set(range(columns - len(end), columns))
-    values = ticks(view.x_low, view.x_high, max(1, columns // 10))
-    for value, label in zip(values, tick_labels(values), strict=True):
+    for value, label in _x_ticks(chart, view, max(1, columns // 10)):
         text = f" {label} "
         at = int(view.x(value) * columns) - len(text) // 2
         at = max(0, min(at, columns - len(text)))
@@ -421,6 +524,13 @@ def _x_axis(view: View, columns: int, name: str, bad: set[int], signs: Signs) ->
     for column in bad:
         texts[column], styles[column] = signs.bad, "bad"
     return runs(texts, styles)
+
+
+def _x_ticks(chart: Chart, view: View, count: int) -> list[tuple[float, str]]:
+    if chart.clock:
+        return clock_ticks(view.x_low, view.x_high, count)
+    values = ticks(view.x_low, view.x_high, count)
+    return list(zip(values, tick_labels(values), strict=True))
 
 
 def _write(texts: list[str], at: int, text: str) -> None:

@@ -31,6 +31,7 @@ class ProfileCard(VerticalScroll, can_focus=False):
     ProfileCard {
         padding: 0 1;
         scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable;
         & > Static { height: auto; }
     }
     """
@@ -42,6 +43,11 @@ class ProfileCard(VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         yield Static()
 
+    @property
+    def room(self) -> int:
+        """Cells of a row of text: the scrollbar has one, whether it is there or not."""
+        return max(0, self.content_size.width - 1)
+
     def show(self, text: Content) -> None:
         """Show `text` (see `card`), from its top."""
         if not text.is_same(self._shown):
@@ -52,18 +58,19 @@ class ProfileCard(VerticalScroll, can_focus=False):
 
 def card(
     profile: ProfileInfo,
-    last: RunSummary | None,
+    runs: Sequence[RunSummary],
     stages: Sequence[StageInfo],
     *,
     active: bool = False,
     width: int = 80,
     dense: bool = False,
 ) -> Content:
-    """The profile's card for so many cells; blank lines between its blocks unless `dense`."""
+    """The profile's card for so many cells, with its `runs`, the newest first; blank lines between its blocks
+    unless `dense`."""
     blocks = [
         list(_head(profile)),
         list(_checks(profile, active)),
-        list(_last_run(last, width)) if last else [],
+        list(_results(runs, width)),
         list(_pipeline_in_words(profile, stages, width)),
     ]
     gap = Content("\n" if dense else "\n\n")
@@ -114,8 +121,17 @@ def problem_line(problem: Problem) -> str:
     return plain(str(dataclasses.replace(problem, file=file)))
 
 
-def _last_run(run: RunSummary, width: int) -> Iterator[Content]:
-    return _came_of(run, width, "last run".ljust(LABEL_WIDTH))
+def _results(runs: Sequence[RunSummary], width: int) -> Iterator[Content]:
+    """What came of the newest run, and the best result of them all."""
+    if not runs:
+        return
+    yield from _came_of(runs[0], width, "last run".ljust(LABEL_WIDTH))
+    measured = [(run.best.get("perplexity"), run.id) for run in runs if run.best and not run.made_up]
+    known = [(value, name) for value, name in measured if value is not None and value == value]  # not NaN
+    if len(runs) > 1 and known:
+        lowest, name = min(known)
+        words = f"perplexity {units.figure(lowest)} · {one_line(name)}"
+        yield Content.assemble(("best".ljust(LABEL_WIDTH), MUTED), words)
 
 
 def _came_of(run: RunSummary, width: int, label: str) -> Iterator[Content]:

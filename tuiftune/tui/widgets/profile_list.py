@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -28,6 +28,7 @@ class Shown:
     active: frozenset[str]
     words: tuple[str, ...]
     message: str
+    marked: tuple[str, ...] = ()
 
 
 class ProfileList(OptionList):
@@ -37,7 +38,7 @@ class ProfileList(OptionList):
     help_text: ClassVar[str] = (
         "A profile is a TOML file that says what is trained on what, and how. 'Yours' are those of this workspace "
         "and your own; the ones under 'to build on' are not run, other profiles extend them. "
-        "✗ marks one with problems, ● one with an active run."
+        "✗ marks one with problems, ● one with an active run, a number one that is to be queued."
     )
     BINDINGS = [
         Binding("enter", "select", "Run"),
@@ -69,6 +70,40 @@ class ProfileList(OptionList):
         self._profiles: list[ProfileInfo | None] = []
         """By index of the option; None for a heading."""
         self._shown: Shown | None = None
+        self._marked: list[str] = []
+
+    @property
+    def marked(self) -> tuple[str, ...]:
+        """The marked profiles, in the order of their marks."""
+        return tuple(self._marked)
+
+    def toggle_mark(self, name: str) -> None:
+        """Mark a profile, or take its mark away; those after it move up."""
+        if name in self._marked:
+            self._marked.remove(name)
+        else:
+            self._marked.append(name)
+        self._show_anew()
+
+    def take_marks(self) -> tuple[str, ...]:
+        """The marked profiles, which are marked no longer."""
+        marked = self.marked
+        self._marked.clear()
+        if marked:
+            self._show_anew()
+        return marked
+
+    def _show_anew(self) -> None:
+        """Draw the marks; no row comes or goes."""
+        shown = self._shown
+        if shown is None:
+            return
+        self._shown = replace(shown, marked=self.marked)
+        width = width_of([profile for profile in self._profiles if profile])
+        for index, profile in enumerate(self._profiles):
+            if profile is not None:
+                row = _row(profile, width, shown.words, profile.name in shown.active, self._marked)
+                self.replace_option_prompt_at_index(index, row)
 
     @property
     def profile(self) -> ProfileInfo | None:
@@ -84,13 +119,16 @@ class ProfileList(OptionList):
         The highlight stays on its profile; with a new query it goes to the best match.
         """
         words = tuple(query.lower().split())
-        shown = Shown(tuple(profiles), frozenset(active), words, message)
+        self._marked = [name for name in self._marked if any(profile.name == name for profile in profiles)]
+        shown = Shown(tuple(profiles), frozenset(active), words, message, self.marked)
         if shown == self._shown:
             return
         keep = self.profile.name if self.profile and self._shown and self._shown.words == words else None
         self._shown = shown
         found = [profile for profile in profiles if matches(profile, words)]
-        rows = list(rows_of(found, words, shown.active)) or [(None, Content.styled(message, "$foreground 60%"))]
+        rows = list(rows_of(found, words, shown.active, self._marked)) or [
+            (None, Content.styled(message, "$foreground 60%"))
+        ]
         self._profiles = [profile for profile, _ in rows]
         self.set_options([Option(text, disabled=profile is None) for profile, text in rows])
         self.highlighted = best_match(self._profiles, words, keep)
@@ -122,10 +160,10 @@ def group_of(profile: ProfileInfo) -> str:
 
 
 def rows_of(
-    profiles: Sequence[ProfileInfo], words: Sequence[str], active: Collection[str]
+    profiles: Sequence[ProfileInfo], words: Sequence[str], active: Collection[str], marked: Sequence[str] = ()
 ) -> Iterator[tuple[ProfileInfo | None, Content]]:
     """(profile or None, text) of each row, headings among them."""
-    width = min(LONGEST_NAME, max([cell_len(one_line(profile.name)) for profile in profiles], default=0))
+    width = width_of(profiles)
     first = True
     for group in (YOURS, SHIPPED, BASES):
         members = [profile for profile in profiles if group_of(profile) == group]
@@ -133,11 +171,18 @@ def rows_of(
             yield None, Content.styled(group if first else f"\n{group}", "$foreground 50%")
             first = False
         for profile in members:
-            yield profile, _row(profile, width, words, profile.name in active)
+            yield profile, _row(profile, width, words, profile.name in active, marked)
 
 
-def _row(profile: ProfileInfo, width: int, words: Sequence[str], active: bool) -> Content:
+def width_of(profiles: Sequence[ProfileInfo]) -> int:
+    """Cells of the column of names."""
+    return min(LONGEST_NAME, max([cell_len(one_line(profile.name)) for profile in profiles], default=0))
+
+
+def _row(profile: ProfileInfo, width: int, words: Sequence[str], active: bool, marked: Sequence[str]) -> Content:
     mark = ("✗ ", "$text-error") if profile.problems else ("● ", "$text-primary") if active else ("  ", "")
+    if profile.name in marked:
+        mark = (f"{marked.index(profile.name) + 1} ", "bold $text-accent")
     base = group_of(profile) == BASES
     name = Content(set_cell_size(one_line(profile.name), width)).stylize("$foreground 50%" if base else "bold")
     for word in words:

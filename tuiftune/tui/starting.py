@@ -1,0 +1,147 @@
+"""From Enter on a profile to a run: check, ask for what is missing, agree to what it will do, start."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuiftune.catalog import ResolvedProfile, resolve_profile
+from tuiftune.errors import TuiftuneError
+from tuiftune.run import launch, logout
+from tuiftune.tui.messages import ActionFailed, ProfileResolved, RunsQueued, RunStarted
+from tuiftune.tui.screens.ask import AskScreen
+from tuiftune.tui.screens.problems import ProblemsScreen
+from tuiftune.tui.screens.start import Chosen, StartScreen
+
+if TYPE_CHECKING:
+    from tuiftune.tui.app import TuiftuneApp
+
+NOTICE_S = 4.0
+
+
+class Starter:
+    """Starts one profile at a time, or queues several. What blocks runs in a thread; its answer is a message."""
+
+    def __init__(self, app: TuiftuneApp, workspace: Path) -> None:
+        self._app, self._workspace = app, workspace
+        self._busy = False
+        self._agreed: ProfileResolved | None = None
+        """What was asked about last, without problems."""
+
+    def give_up(self) -> None:
+        """A question that nobody answers any more, or something that failed."""
+        self._busy = False
+
+    def start(self, name: str, overrides: Sequence[str] = ()) -> None:
+        """Check a profile, ask what has to be asked, and start it. Enter pressed twice is one run."""
+        if self._busy:
+            return
+        self._busy, self._agreed = True, None
+        self._app.notify("it is checked", title=name, timeout=NOTICE_S, markup=False)
+        self._resolve(name, overrides)
+
+    def _resolve(self, name: str, overrides: Sequence[str]) -> None:
+        def check() -> None:
+            logout.look.cache_clear()  # the user may have been told to linger, and does by now
+            try:
+                resolved = launch.with_warnings(resolve_profile(self._workspace, name, overrides))
+                self._app.post_message(ProfileResolved(resolved, overrides))
+            except TuiftuneError as error:
+                self._app.post_message(ActionFailed(f"{name} cannot be started", str(error).splitlines()))
+
+        self._in_a_thread(check)
+
+    def resolved(self, message: ProfileResolved) -> None:
+        """It was checked: say what is wrong, ask for its file, or show what will be run."""
+        resolved = message.resolved
+        self._app.clear_notifications()
+        if resolved.problems and not message.overrides:
+            lines = [str(problem) for problem in resolved.problems]
+            self._app.post_message(ActionFailed(f"{resolved.name} cannot be started", lines))
+        elif resolved.problems:
+            self._again(message)
+        elif resolved.absent:
+            self._ask_for_file(message)
+        else:
+            self._agree(message)
+
+    def _again(self, message: ProfileResolved) -> None:
+        """What was typed is wrong: say so, then show what was right before."""
+        before = self._agreed
+        if before is None or before.resolved.name != message.resolved.name:
+            self.give_up()
+        lines = [str(problem) for problem in message.resolved.problems]
+        title = f"{message.resolved.name} cannot be started so"
+
+        def read(_: None) -> None:
+            if self._busy and before is not None:
+                self._agree(before)
+
+        self._app.push_screen(ProblemsScreen(title, lines), read)
+
+    def _ask_for_file(self, message: ProfileResolved) -> None:
+        """A profile such as gpt2-text is for any file: which one is asked, and the profile checked again with it."""
+        name, absent = message.resolved.name, message.resolved.absent[0]
+
+        def answered(file: str | None) -> None:
+            if file is None:
+                self.give_up()
+            else:
+                self._resolve(name, [*message.overrides, f"{absent.where}={json.dumps(file)}"])
+
+        lines = [f"{absent.where}: {absent.what}", f"Another file, from {Path.cwd()} or whole:"]
+        self._app.push_screen(AskScreen(f"What is {name} to be run on?", lines, "FILE"), answered)
+
+    def _agree(self, message: ProfileResolved) -> None:
+        """The values that matter, which may be changed here, and what is worth a look, such as code from a hub."""
+        self._agreed = message
+
+        def answered(chosen: Chosen | None) -> None:
+            if chosen is None:
+                self.give_up()
+            elif tuple(chosen.overrides) != tuple(message.overrides):
+                self._resolve(message.resolved.name, chosen.overrides)
+            else:
+                queued = chosen.queued
+                self._in_a_thread(lambda: self._launch([message.resolved], queued=queued))
+
+        self._app.push_screen(StartScreen(message.resolved, message.overrides), answered)
+
+    def queue(self, names: Sequence[str]) -> None:
+        """Put several profiles into the queue, in this order; all of them or none."""
+        if self._busy:
+            return
+        self._busy = True
+
+        def check() -> None:
+            try:
+                found = [launch.with_warnings(resolve_profile(self._workspace, name)) for name in names]
+            except TuiftuneError as error:
+                self._app.post_message(ActionFailed("Nothing was queued", str(error).splitlines()))
+                return
+            lines = [f"{one.name}: {problem}" for one in found for problem in (*one.problems, *one.absent)]
+            if lines:
+                self._app.post_message(ActionFailed("Nothing was queued", lines))
+            else:
+                self._launch(found, queued=True)
+
+        self._in_a_thread(check)
+
+    def _launch(self, profiles: Sequence[ResolvedProfile], *, queued: bool) -> None:
+        """In a thread: it waits until the supervisors are there."""
+        try:
+            if queued:
+                runs = launch.queue(self._workspace, profiles, name=None, command=sys.argv)
+                self._app.post_message(RunsQueued(tuple(runs)))
+            else:
+                run = launch.start(self._workspace, profiles[0], name=None, command=sys.argv)
+                self._app.post_message(RunStarted(run))
+        except TuiftuneError as error:
+            names = ", ".join(one.name for one in profiles)
+            self._app.post_message(ActionFailed(f"{names} was not started", str(error).splitlines()))
+
+    def _in_a_thread(self, do: Callable[[], None]) -> None:
+        self._app.run_worker(do, thread=True, exit_on_error=False)
