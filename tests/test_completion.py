@@ -6,7 +6,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def place(workspace: Path) -> Path:
 
 
 @pytest.fixture
-def ask(place: Path) -> Iterator[Ask]:
+def ask(place: Path) -> Ask:
     """What is offered after a line; as zsh's script asks unless said otherwise."""
 
     def completed(line: str, shell: str = "zsh", **environ: str) -> list[str]:
@@ -59,7 +59,7 @@ def ask(place: Path) -> Iterator[Ask]:
         assert done.stderr == ""
         return [line for line in done.stdout.splitlines() if line]
 
-    yield completed
+    return completed
 
 
 def test_runs_profiles_series_and_commands_are_offered(ask: Ask) -> None:
