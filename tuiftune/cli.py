@@ -15,6 +15,7 @@ import click
 from tuiftune import __version__
 from tuiftune.commands import plugin as plugin_commands
 from tuiftune.commands.completion import completion
+from tuiftune.commands.serve import serve
 from tuiftune.errors import ProfileError, RunFailed, TuiftuneError
 from tuiftune.paths import find_workspace
 from tuiftune.sampling import Sampling
@@ -545,6 +546,7 @@ def plugins(stage: str | None, json_wanted: bool) -> None:
 commands.add_command(completion)
 commands.add_command(plugin_commands.new_plugin)
 commands.add_command(plugin_commands.plugin)
+commands.add_command(serve)
 
 if __name__ == "__main__":
     main()

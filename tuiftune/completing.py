@@ -43,7 +43,7 @@ def attach(commands: click.Group) -> None:
         for parameter in command.params:
             complete = _complete_for(parameter)
             if complete is not None:
-                parameter.shell_complete = _guarded(complete)  # type: ignore[method-assign]
+                parameter.shell_complete = _guarded(complete)  # type: ignore[method-assign, assignment]
 
 
 def _commands(group: click.Group) -> Iterator[click.Command]:

@@ -42,7 +42,7 @@ class PluginPane(Scrolled):
     )
     BINDINGS = [Binding("left", "screen.close", "Back"), Binding("h", "screen.close", "Back", show=False)]
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str) -> None:  # noqa: A002
         super().__init__()
         self.id = id
         self.full = self.can_focus = True

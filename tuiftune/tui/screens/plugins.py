@@ -239,7 +239,7 @@ class PluginsScreen(Place):
         elif isinstance(self.focused, PluginPane):
             self.action_close()
         else:
-            await self.action_back()
+            await self.run_action("app.back")
 
     # What is done.
 
@@ -269,12 +269,16 @@ class PluginsScreen(Place):
         """Ask for a name and a kind, then write the file."""
 
         def named(name: str | None) -> None:
-            if name is not None:
-                title = f"What does {one_line(name, 40)} do?"
-                self.app.push_screen(
-                    ChooseScreen(title, ["The template of that kind is written; all of it can be changed."], KINDS),
-                    lambda kind: kind and self._make(name, kind),
-                )
+            if name is None:
+                return
+
+            def chosen(kind: str | None) -> None:
+                if kind is not None:
+                    self._make(name, kind)
+
+            title = f"What does {one_line(name, 40)} do?"
+            lines = ["The template of that kind is written; all of it can be changed."]
+            self.app.push_screen(ChooseScreen(title, lines, KINDS), chosen)
 
         lines = ["A file of that name is written into plugins/, with a small stage that works."]
         self.app.push_screen(AskScreen("What is the new plugin called?", lines, "my_data"), named)
