@@ -213,14 +213,13 @@ def runs(json_wanted: bool) -> None:
 
 @commands.command()
 @click.argument("run_reference", metavar="[RUN]", default="latest")
-@click.option("--once", is_flag=True, help="Print how it stands and return.")
+@click.option("--once", is_flag=True, help="Print one plain frame of how it stands, and return.")
 @json_option
 def watch(run_reference: str, once: bool, json_wanted: bool) -> None:
     """Follow RUN (the latest by default) until it ends. Ctrl+C only stops the watching."""
     from tuiftune import output
     from tuiftune.run import launch
-    from tuiftune.run.folder import find_run, state_of
-    from tuiftune.run.follow import ending, standing
+    from tuiftune.run.folder import find_run
     from tuiftune.run.summary import summarize
 
     found = find_run(find_workspace(), run_reference)
@@ -230,8 +229,9 @@ def watch(run_reference: str, once: bool, json_wanted: bool) -> None:
     elif json_wanted:
         output.as_json(summarize(found).to_json())
     else:
-        state = state_of(found)
-        output.fact(standing(found) if state.active else ending(found, state))
+        from tuiftune.tui.frame import frame
+
+        output.fact(frame(found, output.width()))
 
 
 @commands.command()
