@@ -424,9 +424,11 @@ def plan(profile: str, overrides: tuple[str, ...], vram: str | None, json_wanted
     """Tell what PROFILE will take: memory, whether it fits, steps and time. Nothing is trained."""
     from tuiftune import output, planned, units
     from tuiftune.run import tools
+    from tuiftune.waiting import Waiting
 
     vram_bytes = None if vram is None else units.parse_size(vram)
-    found = tools.plan(find_workspace(), profile, overrides, vram_bytes)
+    with Waiting(f"planning {profile}") as waiting:
+        found = tools.plan(find_workspace(), profile, overrides, vram_bytes, waiting.child())
     output.as_json(found) if json_wanted else output.fact(planned.frame(found))
 
 
@@ -472,10 +474,11 @@ def data(profile: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
     """Say what PROFILE would train on: lengths, repeats, leaks, and the first step token by token."""
     from tuiftune import data_frame, output
     from tuiftune.run import tools
+    from tuiftune.waiting import Waiting
 
-    report = tools.data_report(
-        find_workspace(), profile, overrides, rows=None if json_wanted else data_frame.FIRST_STEP_ROWS
-    )
+    rows = None if json_wanted else data_frame.FIRST_STEP_ROWS
+    with Waiting(f"reading the data of {profile}") as waiting:
+        report = tools.data_report(find_workspace(), profile, overrides, rows, waiting.child())
     if json_wanted:
         output.as_json(report)
     else:
