@@ -199,10 +199,12 @@ def runs(json_wanted: bool) -> None:
     from tuiftune.run import launch
     from tuiftune.run.folder import list_runs
     from tuiftune.run.summary import summaries
+    from tuiftune.waiting import Waiting
 
     workspace = find_workspace()
     launch.adopt_orphans(list_runs(workspace))
-    found = summaries(list_runs(workspace))
+    with Waiting("reading runs"):
+        found = summaries(list_runs(workspace))
     if json_wanted:
         output.as_json([summary.to_json() for summary in found])
     elif found:
@@ -300,9 +302,12 @@ def _ask(run_reference: str, kind: str, json_wanted: bool) -> None:
     from tuiftune import output
     from tuiftune.run import launch
     from tuiftune.run.folder import find_run
+    from tuiftune.waiting import Waiting
 
     found = find_run(find_workspace(), run_reference)
-    _print_answer(found.id, launch.ask(found, kind), json_wanted, output)
+    with Waiting(f"{found.id} is asked to {'release its memory' if kind == 'release' else kind}"):
+        answer = launch.ask(found, kind)
+    _print_answer(found.id, answer, json_wanted, output)
 
 
 def _print_answer(run_id: str, answer: str, json_wanted: bool, output: Any) -> None:
@@ -398,8 +403,10 @@ def evaluate(model: str, profile: str | None, overrides: tuple[str, ...], json_w
     """Measure a model on its profile's held-out text."""
     from tuiftune import output, units
     from tuiftune.run import tools
+    from tuiftune.waiting import Waiting
 
-    figures = tools.evaluate(find_workspace(), model, profile, overrides)
+    with Waiting(f"measuring {model}") as waiting:
+        figures = tools.evaluate(find_workspace(), model, profile, overrides, waiting.child(), waiting.say)
     if json_wanted:
         output.as_json(figures)
         return
@@ -439,8 +446,10 @@ def profiles(json_wanted: bool) -> None:
     from dataclasses import asdict
 
     from tuiftune import catalog, output
+    from tuiftune.waiting import Waiting
 
-    found = catalog.read_catalog(find_workspace())
+    with Waiting("reading plugins and profiles"):
+        found = catalog.read_catalog(find_workspace())
     if json_wanted:
         output.as_json([asdict(profile) for profile in found.profiles])
     else:
@@ -492,12 +501,17 @@ def data(profile: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
 def check(names: tuple[str, ...], overrides: tuple[str, ...], json_wanted: bool) -> None:
     """Find every problem of PROFILEs (all by default) before anything runs."""
     from tuiftune import catalog, output
+    from tuiftune.waiting import Waiting
 
     workspace = find_workspace()
-    wanted = names or [
-        profile.name for profile in catalog.read_catalog(workspace).profiles if profile.runnable or profile.problems
-    ]
-    found = [catalog.resolve_profile(workspace, name, overrides) for name in wanted]
+    with Waiting("checking") as waiting:
+        wanted = names or [
+            profile.name for profile in catalog.read_catalog(workspace).profiles if profile.runnable or profile.problems
+        ]
+        found = []
+        for name in wanted:
+            waiting.doing(name)
+            found.append(catalog.resolve_profile(workspace, name, overrides))
     if json_wanted:
         output.as_json(
             [
@@ -534,8 +548,10 @@ def plugins(stage: str | None, json_wanted: bool) -> None:
     from dataclasses import asdict
 
     from tuiftune import catalog, output
+    from tuiftune.waiting import Waiting
 
-    found = catalog.read_catalog(find_workspace())
+    with Waiting("reading plugins"):
+        found = catalog.read_catalog(find_workspace())
     if stage is not None:
         options = found.options_of(stage)
         output.as_json([asdict(option) for option in options]) if json_wanted else output.fact(output.options(options))

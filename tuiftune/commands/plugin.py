@@ -21,9 +21,12 @@ def new_plugin(name: str, kind: str, json_wanted: bool) -> None:
     """Write plugins/NAME.py: a small stage that works, to be changed. Nothing that exists is touched."""
     from tuiftune import catalog, output
     from tuiftune import new_plugin as templates
+    from tuiftune.waiting import Waiting
 
     workspace = find_workspace()
-    path = templates.make(workspace, name, kind, catalog.read_catalog(workspace))
+    with Waiting("reading plugins"):
+        found = catalog.read_catalog(workspace)
+    path = templates.make(workspace, name, kind, found)
     output.as_json({"path": str(path), "kind": kind, "stage": name}) if json_wanted else output.fact(str(path))
     output.word(f"Look it through with: tuiftune plugin check {display(path, workspace)}")
 
@@ -44,8 +47,10 @@ def check(file: Path, json_wanted: bool) -> None:
     from dataclasses import asdict
 
     from tuiftune import catalog, output
+    from tuiftune.waiting import Waiting
 
-    found = catalog.check_plugin(file)
+    with Waiting(f"loading {file}"):
+        found = catalog.check_plugin(file)
     if json_wanted:
         output.as_json(
             {

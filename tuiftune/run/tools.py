@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,19 @@ def generate(workspace: Path, model: str, prompt: str, arguments: Sequence[str])
 
 
 def evaluate(
-    workspace: Path, model: str, profile: str | None, overrides: Sequence[str]
+    workspace: Path,
+    model: str,
+    profile: str | None,
+    overrides: Sequence[str],
+    child: Child | None = None,
+    say: Callable[[str], None] = word,
 ) -> dict[str, dict[str, float | str | None]]:
-    """The figures of a model by stage, measured with its run's profile or the one given.
+    """The figures of a model by stage, measured with its run's profile or the one given. `say` gets what is worth
+    knowing of the model.
 
-    Raises TuiftuneError with the child's own sentence.
+    Raises TuiftuneError with the child's own sentence, GivenUp where `child` was given up.
     """
-    run, folder = model_folder(workspace, model)
+    run, folder = model_folder(workspace, model, say)
     with tempfile.TemporaryDirectory(prefix="tuiftune-") as aside:
         made_by: list[str] = []
         if profile is not None:
@@ -50,10 +56,10 @@ def evaluate(
         else:
             profile_file, made_by = run.profile_file, [str(run.path)]
         command = python("-m", "tuiftune.run.evaluate", str(workspace), str(profile_file), str(folder), *made_by)
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
+        answer = (child or Child()).run(command)
+    if answer.status != 0:
         raise RunFailed(f"{model}: could not be measured; the lines above say why")
-    figures: dict[str, Any] = json.loads(done.stdout)
+    figures: dict[str, Any] = json.loads(answer.output)
     return figures
 
 
@@ -137,7 +143,7 @@ def _write_resolved(resolved: catalog.ResolvedProfile, path: Path) -> None:
     path.write_text(tomli_w.dumps(resolved.effective))
 
 
-def model_folder(workspace: Path, reference: str) -> tuple[Run | None, Path]:
+def model_folder(workspace: Path, reference: str, say: Callable[[str], None] = word) -> tuple[Run | None, Path]:
     """The model a person means: a run's finished one, else its newest checkpoint; or a folder.
 
     Raises RunNotFound where there is neither, TuiftuneError where the run has no model.
@@ -157,10 +163,10 @@ def model_folder(workspace: Path, reference: str) -> tuple[Run | None, Path]:
         raise TuiftuneError(f"{run.id}: its figures were made up by the demo trainer; there is no model")
     checkpoint, passed_over = newest_sealed(run.checkpoints)
     for reason in passed_over:
-        word(f"{run.id}: passed over: {reason}")
+        say(f"{run.id}: passed over: {reason}")
     if checkpoint is None:
         raise TuiftuneError(
             f"{run.id}: no model and no checkpoint yet. See how it stands: tuiftune watch {run.id} --once"
         )
-    word(f"{run.id} has not finished; this is its checkpoint {checkpoint.name}")
+    say(f"{run.id} has not finished; this is its checkpoint {checkpoint.name}")
     return run, checkpoint
