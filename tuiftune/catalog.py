@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tuiftune.errors import PluginError, Problem, TuiftuneError
+from tuiftune.remembered import remember
 from tuiftune.run.process import python, signal_text
 
 TIMEOUT_S = 30.0
@@ -30,6 +31,8 @@ class OptionInfo:
     default: Any
     required: bool
     description: str
+    bounds: str = ""
+    """What its value must keep to, in words: 'at least 1', 'above 0, at most 1'; empty where it is free."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class PluginInfo:
     import_ms: float
     problem: str | None = None
     """Why it could not be loaded, as `file:line: plugin 'x': ...`; None when it was."""
+    hooks: list[str] = field(default_factory=list)
+    """The hooks by which it watches runs: 'stage_finished'."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,17 @@ class Catalog:
 
 
 @dataclass(frozen=True)
+class PluginCheck:
+    """One plugin file by itself: what it brings, and what is wrong with it."""
+
+    plugin: PluginInfo
+    problems: list[Problem]
+    """Why it is not loaded."""
+    notes: list[Problem]
+    """What could be better: it is loaded all the same."""
+
+
+@dataclass(frozen=True)
 class ResolvedProfile:
     """A profile after extending, overriding and checking."""
 
@@ -123,12 +139,14 @@ def _options(data: Sequence[dict[str, Any]]) -> list[OptionInfo]:
 def read_catalog(workspace: Path, timeout_s: float = TIMEOUT_S) -> Catalog:
     """Everything there is to choose from. Raises PluginError when the child does not come back."""
     data = _describe(["catalog", str(workspace)], timeout_s)
-    return Catalog(
+    found = Catalog(
         plugins=[PluginInfo(**item) for item in data["plugins"]],
         stages=[StageInfo(**{**item, "options": _options(item["options"])}) for item in data["stages"]],
         sections={name: _options(items) for name, items in data["sections"].items()},
         profiles=[ProfileInfo(**_with_problems(item)) for item in data["profiles"]],
     )
+    remember(workspace, found)
+    return found
 
 
 def resolve_profile(
@@ -138,6 +156,16 @@ def resolve_profile(
     child does not come back."""
     data = _describe(["resolve", str(workspace), name, *overrides], timeout_s)
     return ResolvedProfile(**_with_problems(data))
+
+
+def check_plugin(path: Path, timeout_s: float = TIMEOUT_S) -> PluginCheck:
+    """Load one plugin file and look it through. Raises PluginError where there is none, or the child does not come
+    back."""
+    if not path.is_file():
+        raise PluginError(f"{path}: no such file. Make one with: tuiftune new-plugin NAME")
+    data = _describe(["check", str(path)], timeout_s)
+    found = {key: [Problem(**item) for item in data[key]] for key in ("problems", "notes")}
+    return PluginCheck(PluginInfo(**data["plugin"]), **found)
 
 
 def _describe(arguments: list[str], timeout_s: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,31 @@ import click
 
 from tuiftune import __version__
 from tuiftune.commands import compare as compare_commands
+from tuiftune.commands import plugin as plugin_commands
 from tuiftune.commands import runs as runs_commands
 from tuiftune.commands.common import follow_run, json_option, set_option
+from tuiftune.commands.completion import completion
 from tuiftune.commands.export import export
 from tuiftune.commands.rerun import rerun
+from tuiftune.commands.serve import serve
 from tuiftune.errors import ProfileError, TuiftuneError
 from tuiftune.paths import find_workspace
 from tuiftune.sampling import Sampling
 from tuiftune.text import print_in_any_encoding
 
+COMPLETE = "_TUIFTUNE_COMPLETE"
+"""A shell that wants completions says so in this variable: the scripts of `tuiftune completion` do."""
+
 
 def main() -> None:
     """Entry point: a TuiftuneError is one sentence on stderr, anything else that is raised is a bug."""
     print_in_any_encoding()
+    if COMPLETE in os.environ:
+        from tuiftune import completing
+
+        completing.attach(commands)
     try:
-        commands(standalone_mode=True)
+        commands(prog_name="tuiftune", complete_var=COMPLETE, standalone_mode=True)
     except TuiftuneError as error:
         from tuiftune.output import word
 
@@ -169,14 +180,13 @@ def runs(json_wanted: bool) -> None:
 
 @commands.command()
 @click.argument("run_reference", metavar="[RUN]", default="latest")
-@click.option("--once", is_flag=True, help="Print how it stands and return.")
+@click.option("--once", is_flag=True, help="Print one plain frame of how it stands, and return.")
 @json_option
 def watch(run_reference: str, once: bool, json_wanted: bool) -> None:
     """Follow RUN (the latest by default) until it ends. Ctrl+C only stops the watching."""
     from tuiftune import output
     from tuiftune.run import launch
-    from tuiftune.run.folder import find_run, state_of
-    from tuiftune.run.follow import ending, standing
+    from tuiftune.run.folder import find_run
     from tuiftune.run.summary import summarize
 
     found = find_run(find_workspace(), run_reference)
@@ -186,8 +196,9 @@ def watch(run_reference: str, once: bool, json_wanted: bool) -> None:
     elif json_wanted:
         output.as_json(summarize(found).to_json())
     else:
-        state = state_of(found)
-        output.fact(standing(found) if state.active else ending(found, state))
+        from tuiftune.tui.frame import frame
+
+        output.fact(frame(found, output.width()))
 
 
 @commands.command()
@@ -264,9 +275,12 @@ def _ask(run_reference: str, kind: str, json_wanted: bool) -> None:
     from tuiftune import output
     from tuiftune.run import launch
     from tuiftune.run.folder import find_run
+    from tuiftune.waiting import Waiting
 
     found = find_run(find_workspace(), run_reference)
-    _print_answer(found.id, launch.ask(found, kind), json_wanted, output)
+    with Waiting(f"{found.id} is asked to {'release its memory' if kind == 'release' else kind}"):
+        answer = launch.ask(found, kind)
+    _print_answer(found.id, answer, json_wanted, output)
 
 
 def _print_answer(run_id: str, answer: str, json_wanted: bool, output: Any) -> None:
@@ -355,6 +369,7 @@ def evaluate(model: str, profile: str | None, overrides: tuple[str, ...], now: b
     """Measure a model on its profile's held-out text."""
     from tuiftune import output, units
     from tuiftune.run import tools
+    from tuiftune.waiting import Waiting
 
     if now:
         if profile or overrides:
@@ -362,7 +377,8 @@ def evaluate(model: str, profile: str | None, overrides: tuple[str, ...], now: b
         _ask(model, "evaluate", json_wanted)
         return
 
-    figures = tools.evaluate(find_workspace(), model, profile, overrides)
+    with Waiting(f"measuring {model}") as waiting:
+        figures = tools.evaluate(find_workspace(), model, profile, overrides, waiting.child(), waiting.say)
     if json_wanted:
         output.as_json(figures)
         return
@@ -387,9 +403,11 @@ def plan(profile: str, overrides: tuple[str, ...], vram: str | None, json_wanted
     """Tell what PROFILE will take: memory, whether it fits, steps and time. Nothing is trained."""
     from tuiftune import output, planned, units
     from tuiftune.run import tools
+    from tuiftune.waiting import Waiting
 
     vram_bytes = None if vram is None else units.parse_size(vram)
-    found = tools.plan(find_workspace(), profile, overrides, vram_bytes)
+    with Waiting(f"planning {profile}") as waiting:
+        found = tools.plan(find_workspace(), profile, overrides, vram_bytes, waiting.child())
     output.as_json(found) if json_wanted else output.fact(planned.frame(found))
 
 
@@ -400,8 +418,10 @@ def profiles(json_wanted: bool) -> None:
     from dataclasses import asdict
 
     from tuiftune import catalog, output
+    from tuiftune.waiting import Waiting
 
-    found = catalog.read_catalog(find_workspace())
+    with Waiting("reading plugins and profiles"):
+        found = catalog.read_catalog(find_workspace())
     if json_wanted:
         output.as_json([asdict(profile) for profile in found.profiles])
     else:
@@ -435,10 +455,11 @@ def data(profile: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
     """Say what PROFILE would train on: lengths, repeats, leaks, and the first step token by token."""
     from tuiftune import data_frame, output
     from tuiftune.run import tools
+    from tuiftune.waiting import Waiting
 
-    report = tools.data_report(
-        find_workspace(), profile, overrides, rows=None if json_wanted else data_frame.FIRST_STEP_ROWS
-    )
+    rows = None if json_wanted else data_frame.FIRST_STEP_ROWS
+    with Waiting(f"reading the data of {profile}") as waiting:
+        report = tools.data_report(find_workspace(), profile, overrides, rows, waiting.child())
     if json_wanted:
         output.as_json(report)
     else:
@@ -452,12 +473,17 @@ def data(profile: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
 def check(names: tuple[str, ...], overrides: tuple[str, ...], json_wanted: bool) -> None:
     """Find every problem of PROFILEs (all by default) before anything runs."""
     from tuiftune import catalog, output
+    from tuiftune.waiting import Waiting
 
     workspace = find_workspace()
-    wanted = names or [
-        profile.name for profile in catalog.read_catalog(workspace).profiles if profile.runnable or profile.problems
-    ]
-    found = [catalog.resolve_profile(workspace, name, overrides) for name in wanted]
+    with Waiting("checking") as waiting:
+        wanted = names or [
+            profile.name for profile in catalog.read_catalog(workspace).profiles if profile.runnable or profile.problems
+        ]
+        found = []
+        for name in wanted:
+            waiting.doing(name)
+            found.append(catalog.resolve_profile(workspace, name, overrides))
     if json_wanted:
         output.as_json(
             [
@@ -494,8 +520,10 @@ def plugins(stage: str | None, json_wanted: bool) -> None:
     from dataclasses import asdict
 
     from tuiftune import catalog, output
+    from tuiftune.waiting import Waiting
 
-    found = catalog.read_catalog(find_workspace())
+    with Waiting("reading plugins"):
+        found = catalog.read_catalog(find_workspace())
     if stage is not None:
         options = found.options_of(stage)
         output.as_json([asdict(option) for option in options]) if json_wanted else output.fact(output.options(options))
@@ -515,6 +543,10 @@ commands.add_command(runs_commands.note)
 commands.add_command(runs_commands.delete)
 commands.add_command(runs_commands.trash_command)
 
+commands.add_command(completion)
+commands.add_command(plugin_commands.new_plugin)
+commands.add_command(plugin_commands.plugin)
+commands.add_command(serve)
 
 if __name__ == "__main__":
     main()

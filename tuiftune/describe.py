@@ -1,4 +1,5 @@
-"""python -P -m tuiftune.describe catalog WORKSPACE | resolve WORKSPACE NAME [KEY=VALUE ...]: JSON for catalog.py.
+"""python -P -m tuiftune.describe catalog WORKSPACE | resolve WORKSPACE NAME [KEY=VALUE ...] | check FILE: JSON for
+catalog.py.
 
 The user's plugins are imported here, in a process of its own, so that no viewer pays for what they do.
 """
@@ -14,6 +15,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from tuiftune import plugin_check
 from tuiftune.catalog import Catalog, OptionInfo, ProfileInfo, StageInfo
 from tuiftune.check import DEFAULT_STREAMING, DEFAULT_VALIDATION, type_words
 from tuiftune.options import ModelOptions, Options, RunOptions
@@ -54,9 +56,13 @@ def main(arguments: list[str]) -> None:
     limit_s = PLUGIN_LIMIT_S
     if arguments[0].startswith(LIMIT_OPTION):
         limit_s = float(arguments.pop(0).removeprefix(LIMIT_OPTION))
-    command, workspace, *rest = arguments
-    registry = load_registry(Path(workspace), limit_s, announced=True)
-    found = catalog(Path(workspace), registry) if command == "catalog" else _resolved(workspace, rest, registry)
+    command, place, *rest = arguments
+    found: Any
+    if command == "check":
+        found = plugin_check.look_through(Path(place), limit_s)
+    else:
+        registry = load_registry(Path(place), limit_s, announced=True)
+        found = catalog(Path(place), registry) if command == "catalog" else _resolved(place, rest, registry)
     with os.fdopen(answer_to, "w", encoding="utf-8") as stream:
         json.dump(asdict(found), stream, default=str)
     sys.stderr.flush()
@@ -92,28 +98,56 @@ def _stage(loaded: LoadedStage) -> StageInfo:
 
 def options_of(cls: type[Options]) -> list[OptionInfo]:
     """The options of a class, in the order they are written."""
-    types = _types(cls)
+    described = _described(cls)
     return [
         OptionInfo(
             name=name,
-            type=types.get(name, "value"),
+            type=described.get(name, ("value", ""))[0],
             default=None if info.is_required() else _default(info.get_default(call_default_factory=True)),
             required=info.is_required(),
             description=info.description or "",
+            bounds=described.get(name, ("value", ""))[1],
         )
         for name, info in cls.model_fields.items()
     ]
 
 
-def _types(cls: type[Options]) -> dict[str, str]:
-    """In TOML's words; empty where a stranger's types have no JSON schema."""
+def _described(cls: type[Options]) -> dict[str, tuple[str, str]]:
+    """Type and bounds by option; empty where a stranger's types have no JSON schema."""
     try:
         schema = cls.model_json_schema()
         definitions = schema.get("$defs", {})
-        return {name: type_words(found, definitions) for name, found in schema.get("properties", {}).items()}
+        return {
+            name: (type_words(found, definitions), bounds_words(found, definitions))
+            for name, found in schema.get("properties", {}).items()
+        }
     except Exception as error:  # a type of the plugin's own that says nothing about itself
         print(f"{cls.__module__}: {type(error).__name__}: {error}", file=sys.stderr)
         return {}
+
+
+BOUNDS = {
+    "exclusiveMinimum": "above {:,}",
+    "minimum": "at least {:,}",
+    "exclusiveMaximum": "below {:,}",
+    "maximum": "at most {:,}",
+    "multipleOf": "a multiple of {:,}",
+    "minLength": "at least {:,} characters",
+    "maxLength": "at most {:,} characters",
+    "minItems": "at least {:,} items",
+    "maxItems": "at most {:,} items",
+}
+"""JSON schema's keywords in words, in the order they are said."""
+
+
+def bounds_words(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """What a value must keep to: 'above 0, at most 1'; of one of several types what holds for each."""
+    if "$ref" in schema:
+        return bounds_words(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    said = [words.format(schema[key]) for key, words in BOUNDS.items() if isinstance(schema.get(key), int | float)]
+    for union in ("anyOf", "oneOf"):
+        said += [words for member in schema.get(union, ()) if (words := bounds_words(member, definitions))]
+    return ", ".join(dict.fromkeys(said))
 
 
 def _default(value: Any) -> Any:

@@ -112,11 +112,27 @@ def options(found: Sequence[OptionInfo]) -> str:
     """`tuiftune plugins STAGE`: an option and what it does; its type and default below the name."""
     lines = []
     for option in found:
-        default = "required" if option.required else f"default {json.dumps(option.default, ensure_ascii=False)}"
-        if not option.required and option.default is None:
-            default = "left out by default"
-        lines += [one_line(f"{option.name}: {option.type}, {default}"), one_line(f"    {option.description}"), ""]
+        default = default_words(option)
+        lines += [
+            one_line(f"{option.name}: {type_and_bounds(option)}, {default}"),
+            one_line(f"    {option.description}"),
+            "",
+        ]
     return "\n".join(lines).rstrip() or "no options"
+
+
+def type_and_bounds(option: OptionInfo) -> str:
+    """`integer, at least 1`."""
+    return f"{option.type}, {option.bounds}" if option.bounds else option.type
+
+
+def default_words(option: OptionInfo) -> str:
+    """`default 4`, `required`, or that it may be left out."""
+    if option.required:
+        return "required"
+    if option.default is None:
+        return "left out by default"
+    return f"default {json.dumps(option.default, ensure_ascii=False)}"
 
 
 def effective_profile(profile: ResolvedProfile) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -21,6 +22,13 @@ def leases_folder() -> Path:
     """Locks on GPUs, shared by all workspaces of the user: a name alone, nothing is written into them."""
     state_home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(state_home) / "tuiftune" / "leases"
+
+
+def remembered_file(workspace: Path) -> Path:
+    """What the last listing of this workspace's plugins found. May be deleted; the next listing writes it anew."""
+    cache_home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    digest = hashlib.blake2b(os.fsencode(workspace.absolute()), digest_size=8).hexdigest()
+    return Path(cache_home) / "tuiftune" / f"stages-{digest}.json"
 
 
 def shipped(name: str) -> Path:

@@ -34,7 +34,7 @@ from tuiftune.options import Options
 from tuiftune.paths import display, plugin_folder
 from tuiftune.stage import CORE_OPTIONS, KINDS, Evaluator, Stage
 
-__all__ = ["BUILTINS", "LoadedStage", "Registry", "load_file", "load_registry"]
+__all__ = ["BUILTINS", "LoadedStage", "Registry", "load_builtins", "load_file", "load_registry"]
 
 BUILTINS = tuple(
     f"tuiftune.stages.{name}"
@@ -139,9 +139,7 @@ def load_registry(workspace: Path, limit_s: float | None = None, announced: bool
     only). Where it is `announced`, a line `tuiftune: loading NAME` goes to stderr before each plugin that is not
     built in, so that one that cannot be interrupted can still be named by whoever waits.
     """
-    registry = Registry()
-    for name in BUILTINS:
-        _load(registry, _builtin(name, workspace), limit_s=None)
+    registry = load_builtins(workspace)
     wanted = _wanted()
     candidates = [*_installed(workspace), *_dropped_in(workspace)] if wanted != [] else []
     chosen = [candidate for candidate in candidates if wanted is None or candidate.name in wanted]
@@ -158,10 +156,18 @@ def load_registry(workspace: Path, limit_s: float | None = None, announced: bool
     return registry
 
 
-def load_file(path: Path) -> Registry:
-    """One drop-in file alone, without the built-ins. What is wrong with it is in `problems`."""
+def load_builtins(workspace: Path) -> Registry:
+    """What ships with tuiftune alone."""
     registry = Registry()
-    _load(registry, _drop_in(path.absolute(), path.absolute().parent), limit_s=None)
+    for name in BUILTINS:
+        _load(registry, _builtin(name, workspace), limit_s=None)
+    return registry
+
+
+def load_file(path: Path, beside: Registry | None = None, limit_s: float | None = None) -> Registry:
+    """One drop-in file alone, or `beside` what is loaded already. What is wrong with it is in `problems`."""
+    registry = Registry() if beside is None else beside
+    _load(registry, _drop_in(path.absolute(), path.absolute().parent), limit_s)
     return registry
 
 
@@ -293,13 +299,14 @@ def _run_file(path: Path) -> tuple[Any, str]:
 def _load(registry: Registry, candidate: _Candidate, limit_s: float | None) -> None:
     """Load one plugin, whole or not at all."""
     start = time.perf_counter()
-    version, problem, stages = "", None, []
+    version, problem, stages, hooks = "", None, [], []
     try:
         if candidate.name in registry._owners:
             raise _Refused("a plugin of that name is loaded already", hint="Give this one another name")
         with _time_limit(limit_s):
             module, version = candidate.load()
             stages = _register(registry, candidate, module)
+            hooks = [hook for hook, _ in dict(_hook_functions(module)).values() if hook != "register_stages"]
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # sys.exit, a cancelled task, _TooSlow: whatever it is, the others are loaded
@@ -320,6 +327,7 @@ def _load(registry: Registry, candidate: _Candidate, limit_s: float | None) -> N
             stages=[f"{stage.kind}/{stage.name}" for stage in stages],
             import_ms=round(1000 * (time.perf_counter() - start), 1),
             problem=str(problem) if problem else None,
+            hooks=hooks,
         )
     )
 

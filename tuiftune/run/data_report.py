@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
 import tomllib
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -19,36 +18,31 @@ from typing import TYPE_CHECKING, Any
 from tuiftune.errors import TuiftuneError
 from tuiftune.plugins import load_registry
 from tuiftune.profile import Pipeline, build
+from tuiftune.run import doing
 from tuiftune.run.evaluate import PrintedRecorder
 from tuiftune.run.pipeline import PipelineRun
+from tuiftune.run.process import end_with_parent
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
     from transformers import PreTrainedTokenizerBase
 
-PROGRESS_S = 5.0
-
 
 class CountingRecorder(PrintedRecorder):
-    """Keeps what stages counted, and says how far they are."""
+    """Keeps what stages counted."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.facts: dict[str, Any] = {}
-        self._told: float | None = None
 
     def fact(self, values: Mapping[str, Any]) -> None:
         self.facts |= values
 
-    def progress(self, stage: int, done: int, total: int | None, unit: str) -> None:  # noqa: ARG002
-        now = time.monotonic()
-        self._told = now if self._told is None else self._told
-        if now - self._told > PROGRESS_S and done != total:
-            self._told = now
-            self.log(f"{done:,}{'' if total is None else f' of {total:,}'} {unit}")
-
 
 def main(arguments: list[str]) -> int:
     workspace, profile, *rows = arguments
+    if doing.asked():
+        end_with_parent()
     try:
         with redirect_stdout(sys.stderr):  # what a plugin prints is not part of the report
             report = describe(Path(workspace), tomllib.loads(Path(profile).read_text()), int(rows[0]) if rows else None)
@@ -66,6 +60,7 @@ def describe(workspace: Path, effective: dict[str, Any], shown: int | None) -> d
 
     Raises TuiftuneError where data, profile or tokenizer cannot be used.
     """
+    doing.tell("loading plugins")
     registry = load_registry(workspace)
     pipeline = build(effective, registry)
     if pipeline.streaming:
@@ -74,20 +69,22 @@ def describe(workspace: Path, effective: dict[str, Any], shown: int | None) -> d
         )
     with tempfile.TemporaryDirectory(prefix="tuiftune-") as folder:
         recorder = CountingRecorder()
+        doing.tell("loading libraries")
         run = PipelineRun(workspace, Path(folder), pipeline, registry, recorder)
         dataset = run.prepare_data()
 
+        doing.tell("loading the tokenizer")
         from tuiftune.training.batches import token_rows
         from tuiftune.training.model import load_tokenizer
         from tuiftune.training.report import measure
 
         token_rows(dataset["train"])  # without tokens there may be no tokenizer either
         tokenizer = load_tokenizer(pipeline.model, workspace)
-        return {
-            "pipeline": [planned.name for planned in pipeline.stages],
-            **measure(dataset, run.documents, tokenizer, recorder.facts),
-            **_steps(pipeline, dataset, tokenizer, shown),
-        }
+        doing.tell("measuring lengths, repeats and leaks")
+        measured = measure(dataset, run.documents, tokenizer, recorder.facts)
+        doing.tell("taking the first step apart")
+        steps = _steps(pipeline, dataset, tokenizer, shown)
+        return {"pipeline": [planned.name for planned in pipeline.stages], **measured, **steps}
 
 
 def _steps(

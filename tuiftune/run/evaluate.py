@@ -22,6 +22,7 @@ from tuiftune.errors import TuiftuneError
 from tuiftune.options import ModelOptions
 from tuiftune.plugins import load_registry
 from tuiftune.profile import build
+from tuiftune.run import doing
 from tuiftune.run.folder import Run
 from tuiftune.run.pipeline import PipelineRun, other_data
 from tuiftune.run.summary import json_number
@@ -29,12 +30,19 @@ from tuiftune.text import one_line
 
 
 class PrintedRecorder:
-    """Figures are returned, not stored: only what stages say is shown."""
+    """Figures are returned, not stored: what stages say is shown, and how far they are where that is asked for."""
+
+    def __init__(self) -> None:
+        self._teller = doing.Teller()
 
     def metric(self, step: int, values: Mapping[str, float]) -> None: ...
-    def progress(self, stage: int, done: int, total: int | None, unit: str) -> None: ...
-    def event(self, kind: str, data: Mapping[str, Any]) -> None: ...
     def fact(self, values: Mapping[str, Any]) -> None: ...
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        self._teller.event(kind, data)
+
+    def progress(self, stage: int, done: int, total: int | None, unit: str) -> None:
+        self._teller.progress(stage, done, total, unit)
 
     def sample(self, step: int, prompt: str, text: str, model: str) -> None:  # noqa: ARG002
         print(f"{one_line(prompt)} | {one_line(text, 2000)}", file=sys.stderr)

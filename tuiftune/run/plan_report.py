@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 from tuiftune.errors import StageError, TuiftuneError
 from tuiftune.plugins import load_registry
 from tuiftune.profile import build
+from tuiftune.run import doing
 from tuiftune.run.evaluate import PrintedRecorder
 from tuiftune.run.folder import list_runs
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.pipeline import PipelineRun
+from tuiftune.run.process import end_with_parent
 from tuiftune.text import brief
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("profile", type=Path)
     parser.add_argument("--vram", type=int)
     asked = parser.parse_args(arguments)
+    if doing.asked():
+        end_with_parent()
     try:
         with redirect_stdout(sys.stderr):  # what a plugin prints is not part of the plan
             found = report(asked.workspace, tomllib.loads(asked.profile.read_text()), asked.vram)
@@ -59,9 +63,11 @@ def report(workspace: Path, effective: Facts, vram_bytes: int | None) -> Facts:
     devices = effective.get("run", {}).get("devices")
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(devices)  # before torch looks
+    doing.tell("loading plugins")
     registry = load_registry(workspace)
     pipeline = build(effective, registry)
     options = _options_of(pipeline)
+    doing.tell("loading libraries")
 
     from tuiftune.training.budget import planned_slots
     from tuiftune.training.memory import as_meta_model, estimate_budget, largest_budget
@@ -73,6 +79,7 @@ def report(workspace: Path, effective: Facts, vram_bytes: int | None) -> Facts:
     device = _device(vram_bytes)
     precision = _precision(options, device)
     data = _data(workspace, pipeline, registry)
+    doing.tell("tracing the memory of a step")
     row_tokens, row_source = _row_tokens(pipeline, model, data)
     how = (precision, options.gradient_checkpointing, device["type"])
     free = device["available_bytes"]
@@ -80,6 +87,7 @@ def report(workspace: Path, effective: Facts, vram_bytes: int | None) -> Facts:
     if options.batch_tokens == "auto":
         steps["batch_tokens"] = planned_slots(model, options, precision, row_tokens, device["type"], free)
     found = estimate_budget(model, row_tokens, steps["batch_tokens"], *how, optimizer=options.optimizer)
+    doing.tell("looking for the largest micro-batch that fits")
     most = largest_budget(model, row_tokens, *how, free, optimizer=options.optimizer)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {

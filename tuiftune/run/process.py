@@ -193,6 +193,15 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
+def end_with_parent() -> None:
+    """The kernel ends this process when the thread that started it ends (prctl PR_SET_PDEATHSIG)."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(1, signal.SIGKILL, 0, 0, 0) != 0:  # 1 = PR_SET_PDEATHSIG
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+
+
 def reap_strangers(own: Iterable[int]) -> None:
     """For a subreaper: clear away ended orphans it was given, and leave its `own` children to their waiters."""
     with contextlib.suppress(ChildProcessError):  # no children at all

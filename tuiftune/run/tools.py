@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from tuiftune.errors import ProfileError, RunFailed, RunNotFound, TuiftuneError
 from tuiftune.output import word
 from tuiftune.paths import resolve_path
 from tuiftune.run.checkpoints import newest_sealed
+from tuiftune.run.child import Answer, Child
 from tuiftune.run.folder import Run, find_run
-from tuiftune.run.process import python
+from tuiftune.run.process import python, signal_text
 from tuiftune.run.summary import summarize
 
 
@@ -30,13 +31,19 @@ def generate(workspace: Path, model: str, prompt: str, arguments: Sequence[str])
 
 
 def evaluate(
-    workspace: Path, model: str, profile: str | None, overrides: Sequence[str]
+    workspace: Path,
+    model: str,
+    profile: str | None,
+    overrides: Sequence[str],
+    child: Child | None = None,
+    say: Callable[[str], None] = word,
 ) -> dict[str, dict[str, float | str | None]]:
-    """The figures of a model by stage, measured with its run's profile or the one given.
+    """The figures of a model by stage, measured with its run's profile or the one given. `say` gets what is worth
+    knowing of the model.
 
-    Raises TuiftuneError with the child's own sentence.
+    Raises TuiftuneError with the child's own sentence, GivenUp where `child` was given up.
     """
-    run, folder = model_folder(workspace, model)
+    run, folder = model_folder(workspace, model, say)
     with tempfile.TemporaryDirectory(prefix="tuiftune-") as aside:
         made_by: list[str] = []
         if profile is not None:
@@ -49,65 +56,94 @@ def evaluate(
         else:
             profile_file, made_by = run.profile_file, [str(run.path)]
         command = python("-m", "tuiftune.run.evaluate", str(workspace), str(profile_file), str(folder), *made_by)
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
+        answer = (child or Child()).run(command)
+    if answer.status != 0:
         raise RunFailed(f"{model}: could not be measured; the lines above say why")
-    figures: dict[str, Any] = json.loads(done.stdout)
+    figures: dict[str, Any] = json.loads(answer.output)
     return figures
 
 
-def data_report(workspace: Path, profile: str, overrides: Sequence[str], rows: int | None) -> dict[str, Any]:
+def data_report(
+    workspace: Path, profile: str, overrides: Sequence[str], rows: int | None, child: Child | None = None
+) -> dict[str, Any]:
     """What a profile will train on (`tuiftune.run.data_report`), at most `rows` of its first step token by token.
 
-    Raises TuiftuneError with the child's own sentence.
+    Raises TuiftuneError with the child's own sentence, GivenUp where `child` was given up.
     """
+    resolved = catalog.resolve_profile(workspace, profile, overrides)
+    return data_report_of(workspace, resolved, rows, child) | {"profile": profile}
+
+
+def data_report_of(
+    workspace: Path, resolved: catalog.ResolvedProfile, rows: int | None, child: Child | None = None
+) -> dict[str, Any]:
+    """`data_report` of a profile that was resolved; the files that it names must be there."""
+    if resolved.absent and not resolved.problems:
+        raise ProfileError(resolved.absent)
     limit = [] if rows is None else [str(rows)]
-    found = _reported("tuiftune.run.data_report", workspace, profile, overrides, limit, with_files=True)
-    return {"profile": profile, **found}
+    return {"profile": resolved.name, **_reported("tuiftune.run.data_report", workspace, resolved, limit, child)}
 
 
-def plan(workspace: Path, profile: str, overrides: Sequence[str], vram_bytes: int | None) -> dict[str, Any]:
+def plan(
+    workspace: Path, profile: str, overrides: Sequence[str], vram_bytes: int | None, child: Child | None = None
+) -> dict[str, Any]:
     """What memory a profile's training will take (`tuiftune.run.plan_report`).
 
-    Raises TuiftuneError with the child's own sentence.
+    Raises TuiftuneError with the child's own sentence, GivenUp where `child` was given up.
     """
+    return plan_of(workspace, catalog.resolve_profile(workspace, profile, overrides), vram_bytes, child)
+
+
+def plan_of(
+    workspace: Path, resolved: catalog.ResolvedProfile, vram_bytes: int | None = None, child: Child | None = None
+) -> dict[str, Any]:
+    """`plan` of a profile that was resolved."""
     vram = [] if vram_bytes is None else ["--vram", str(vram_bytes)]
-    return _reported("tuiftune.run.plan_report", workspace, profile, overrides, vram)
+    return _reported("tuiftune.run.plan_report", workspace, resolved, vram, child)
 
 
 def _reported(
     module: str,
     workspace: Path,
-    profile: str,
-    overrides: Sequence[str],
+    resolved: catalog.ResolvedProfile,
     arguments: Sequence[str],
-    with_files: bool = False,
+    child: Child | None,
 ) -> dict[str, Any]:
     """What a child prints about a profile: JSON, with `error` and status 2 where it is a sentence."""
+    child = child or Child()
     with tempfile.TemporaryDirectory(prefix="tuiftune-") as aside:
         profile_file = Path(aside) / "profile.toml"
-        _write_profile(workspace, profile, overrides, profile_file, with_files)
-        command = python("-m", module, str(workspace), str(profile_file), *arguments)
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode == TuiftuneError.exit_status:
-        raise TuiftuneError(json.loads(done.stdout)["error"])
-    if done.returncode != 0:
-        raise RunFailed(f"{profile}: it could not be looked into; the lines above say why")
-    found: dict[str, Any] = json.loads(done.stdout)
+        _write_resolved(resolved, profile_file)
+        answer = child.run(python("-m", module, str(workspace), str(profile_file), *arguments))
+    if answer.status == TuiftuneError.exit_status:
+        raise TuiftuneError(json.loads(answer.output)["error"])
+    if answer.status != 0:
+        raise RunFailed(f"{resolved.name}: it could not be looked into; {_why(answer)}")
+    found: dict[str, Any] = json.loads(answer.output)
     return found
 
 
-def _write_profile(workspace: Path, name: str, overrides: Sequence[str], path: Path, with_files: bool = False) -> None:
-    """`with_files`: the files that it names must be there."""
+def _why(answer: Answer) -> str:
+    """What a child that ended without an answer has left."""
+    if not answer.words:
+        return "the lines above say why"
+    how = signal_text(-answer.status) if answer.status < 0 else f"status {answer.status}"
+    return f"the process that does ended with {how}: {answer.words[-1]}"
+
+
+def _write_profile(workspace: Path, name: str, overrides: Sequence[str], path: Path) -> None:
+    _write_resolved(catalog.resolve_profile(workspace, name, overrides), path)
+
+
+def _write_resolved(resolved: catalog.ResolvedProfile, path: Path) -> None:
     import tomli_w
 
-    resolved = catalog.resolve_profile(workspace, name, overrides)
-    if resolved.problems or (with_files and resolved.absent):
-        raise ProfileError(resolved.problems or resolved.absent)
+    if resolved.problems:
+        raise ProfileError(resolved.problems)
     path.write_text(tomli_w.dumps(resolved.effective))
 
 
-def model_folder(workspace: Path, reference: str) -> tuple[Run | None, Path]:
+def model_folder(workspace: Path, reference: str, say: Callable[[str], None] = word) -> tuple[Run | None, Path]:
     """The model a person means: a run's finished one, else its newest checkpoint; or a folder.
 
     Raises RunNotFound where there is neither, TuiftuneError where the run has no model.
@@ -127,10 +163,10 @@ def model_folder(workspace: Path, reference: str) -> tuple[Run | None, Path]:
         raise TuiftuneError(f"{run.id}: its figures were made up by the demo trainer; there is no model")
     checkpoint, passed_over = newest_sealed(run.checkpoints)
     for reason in passed_over:
-        word(f"{run.id}: passed over: {reason}")
+        say(f"{run.id}: passed over: {reason}")
     if checkpoint is None:
         raise TuiftuneError(
             f"{run.id}: no model and no checkpoint yet. See how it stands: tuiftune watch {run.id} --once"
         )
-    word(f"{run.id} has not finished; this is its checkpoint {checkpoint.name}")
+    say(f"{run.id} has not finished; this is its checkpoint {checkpoint.name}")
     return run, checkpoint

@@ -14,6 +14,7 @@ from typing import Any
 from tuiftune.errors import TuiftuneError
 from tuiftune.sampling import Sampling
 from tuiftune.text import plain, print_in_any_encoding
+from tuiftune.waiting import Waiting
 
 
 def main(arguments: list[str]) -> int:
@@ -37,20 +38,25 @@ def generate(folder: Path, prompt: str, sampling: Sampling, seed: int | None, as
 
     Raises StageError where there is no model, or no room after the prompt.
     """
-    import torch
+    of_run = folder.parent.name if folder.name == "model" else folder.name
+    with Waiting(f"loading {of_run}") as waiting:
+        waiting.doing("torch")
+        import torch
 
-    from tuiftune.training.generation import continue_text, prompt_ids
-    from tuiftune.training.model import load_folder, quiet
+        from tuiftune.training.generation import continue_text, prompt_ids
+        from tuiftune.training.model import load_folder, quiet
 
-    quiet()
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
-    model, tokenizer = load_folder(folder)
+        quiet()
+        logging.disable(logging.WARNING)
+        warnings.simplefilter("ignore")
+        waiting.doing("its weights")
+        model, tokenizer = load_folder(folder)
     if seed is not None:
         torch.manual_seed(seed)
     ids = prompt_ids(tokenizer, prompt)
     if as_json:
-        text = continue_text(model, tokenizer, ids, sampling)
+        with Waiting("writing"):
+            text = continue_text(model, tokenizer, ids, sampling)
         print(json.dumps({"prompt": prompt, "text": text}, ensure_ascii=False))
         return
     streamer = Streamer(tokenizer, ids, _print, prompt)

@@ -186,6 +186,10 @@ class TuiftuneApp(App[None]):
         for place in self.places.values():
             place.show_catalog(message.catalog, message.error)
 
+    def on_catalog_wanted(self) -> None:
+        """The plugins' place asks for them anew: they may have been edited."""
+        self._watcher.load_catalog()
+
     def on_run_gone(self, message: RunGone) -> None:
         if self.run_screen.run == message.run and self.current_mode == "run":
             self.go("profiles")

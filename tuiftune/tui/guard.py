@@ -101,7 +101,7 @@ class Resizes:
         from textual.geometry import Size
 
         size = Size(*shutil.get_terminal_size())
-        if size != self._app.size:
+        if size != self._app.size and not self._app.is_web:  # a browser tells the app itself
             self._app.post_message(Resize(size, size))
         else:
             _repaint(self._app)
@@ -115,10 +115,10 @@ def _repaint(app: App[Any]) -> None:
 def _leave(app: App[Any], number: signal.Signals) -> None:
     """End the app, and with it the alternate screen; a moment later at the latest the process."""
     app.exit(return_code=128 + number)
-    threading.Thread(target=_end_at_last, args=(128 + number,), name="last word", daemon=True).start()
+    threading.Thread(target=end_at_last, args=(128 + number,), name="last word", daemon=True).start()
 
 
-def _end_at_last(status: int) -> None:
+def end_at_last(status: int) -> None:
     """Writing to a terminal that is gone or stopped can block for ever: do not wait for it."""
     time.sleep(LAST_WORD_S)
     os._exit(status)
@@ -136,4 +136,4 @@ def _watch_terminal(app: App[Any], loop: asyncio.AbstractEventLoop) -> None:
     poll.poll()
     if app.is_running:
         loop.call_soon_threadsafe(_leave, app, signal.SIGHUP)
-        _end_at_last(128 + signal.SIGHUP)  # the loop itself may be blocked in a write
+        end_at_last(128 + signal.SIGHUP)  # the loop itself may be blocked in a write

@@ -31,6 +31,7 @@ PLACES = (
     PlaceInfo("1", "profiles", "Profiles", "ProfilesScreen", about="choose what is trained, and start it"),
     PlaceInfo("2", "run", "Run", "RunScreen", about="one run, live or as it was"),
     PlaceInfo("3", "runs", "Runs", "RunsScreen", about="all runs, compared, kept in order; the queue"),
+    PlaceInfo("6", "plugins", "Plugins", "PluginsScreen", about="stages with their options; a plugin of your own"),
 )
 BY_NAME = {place.name: place for place in PLACES}
 
