@@ -15,7 +15,7 @@ from tuiftune import __version__
 from tuiftune.errors import ProfileError, RunFailed, TuiftuneError
 from tuiftune.paths import find_workspace
 from tuiftune.sampling import Sampling
-from tuiftune.text import print_in_any_encoding
+from tuiftune.text import is_unicode, print_in_any_encoding
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -462,7 +462,7 @@ def show(profile: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
 @json_option
 def data(profile: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
     """Say what PROFILE would train on: lengths, repeats, leaks, and the first step token by token."""
-    from tuiftune import data_frame, output
+    from tuiftune import data_frame, data_signs, output
     from tuiftune.run import tools
     from tuiftune.waiting import Waiting
 
@@ -472,7 +472,8 @@ def data(profile: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
     if json_wanted:
         output.as_json(report)
     else:
-        output.fact(data_frame.draw(report, output.width()))
+        signs = data_signs.UNICODE if is_unicode(sys.stdout) else data_signs.ASCII
+        output.fact(data_frame.draw(report, output.width(), signs))
 
 
 @commands.command()
