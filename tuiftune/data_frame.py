@@ -49,14 +49,13 @@ def draw(report: Report, width: int, signs: Signs = UNICODE) -> str:
 def sections(report: Report, width: int, signs: Signs = UNICODE) -> list[Section]:
     """All but the first step, those that are empty left out."""
     lengths, highest = _bars(report["lengths"], report["splits"], width, signs)
-    scale = (
-        f"Rows by their tokens; the longest bar is {percent(highest)} of the rows of its split, and 0 is at the left."
-    )
+    scale = f"The share of a split's rows by their tokens. The longest bar: {percent(highest)}."
+    after_cut = "After the cut." if "cut" in longest_title(report) else ""
     found = [
         Section("figures", _figures(report, width)),
         Section("lengths", lengths, _paragraph(scale, width, "muted")),
         Section("twice", list(_repeats(report, width, signs))),
-        Section("longest", _longest(report, width, signs), _paragraph(f"{longest_title(report)}.", width, "muted")),
+        Section("longest", _longest(report, width, signs), _paragraph(after_cut, width, "muted")),
         Section("padding", _padding(report["padding"], width)),
     ]
     return [section for section in found if section.rows]

@@ -103,10 +103,14 @@ def legend(signs: Signs, apart: bool) -> list[list[Span]]:
 
 
 def token_rows(pieces: Sequence[str], loss: Sequence[bool], width: int, signs: Signs, apart: bool) -> list[Row]:
-    """Every token in lines of at most `width` cells, with a sign between two of them where they are to be told `apart`;
-    those that are not counted dimmed and between marks. A line ends after a line break of the text."""
-    layout = _Layout(max(4, width))
+    """Every token in lines of at most `width` cells; those that are not counted dimmed and between marks.
+
+    `apart`: a sign stands between two tokens, and lines end between tokens; else they end between words. A line
+    ends after a line break of the text.
+    """
+    layout = _Layout(max(4, width), signs.apart if apart else "")
     shown: dict[str, str] = {}
+    word: list[Span] = []
     last = len(pieces) - 1
     for place, (piece, counted) in enumerate(zip(pieces, loss, strict=True)):
         text = shown.get(piece)
@@ -117,39 +121,42 @@ def token_rows(pieces: Sequence[str], loss: Sequence[bool], width: int, signs: S
         begins = not counted and (place == 0 or loss[place - 1])
         ends = not counted and (place == last or loss[place + 1])
         text = f"{signs.open if begins else ''}{text}{signs.close if ends else ''}"
-        layout.add(text, "" if counted else "muted", signs.apart if apart and place < last else "")
+        if word and (apart or text.startswith(" ")):
+            layout.add(word)
+            word = []
+        word.append((text, "" if counted else "muted"))
         if piece.endswith("\n"):
+            layout.add(word, more=False)
             layout.end_line()
+            word = []
+    layout.add(word, more=False)
     return layout.rows()
 
 
 class _Layout:
-    """Lines that are filled token by token; neighbours of one tone become one span."""
+    """Lines that are filled with groups of spans, none of which is broken but where no line could hold it."""
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    def __init__(self, width: int, between: str) -> None:
+        self._width, self._between = width, between
         self._rows: list[Row] = []
         self._row: list[Span] = []
         self._used = 0
 
-    def add(self, text: str, tone: str, after: str) -> None:
-        """A token, and the sign after it. It is broken only where no line could hold it."""
-        cells = cell_len(text)
-        if self._used + cells > self._width and self._used:
+    def add(self, group: Sequence[Span], *, more: bool = True) -> None:
+        """A token or a word; `more`: another comes, so that the sign between them follows."""
+        cells = sum(cell_len(text) for text, _ in group)
+        if self._used and self._used + cells > self._width:
             self.end_line()
-        if cells > self._width:
-            *full, text = chop_cells(text, self._width)
-            for part in full:
+        for text, tone in group:
+            for number, part in enumerate(chop_cells(text, self._width)):
+                if number or self._used + cell_len(part) > self._width:
+                    self.end_line()
                 self._put(part, tone)
-                self.end_line()
-            cells = cell_len(text)
-        self._put(text, tone)
-        self._used += cells
-        if after and self._used < self._width:
-            self._put(after, "rest")
-            self._used += 1
+        if more and self._between and self._used < self._width:
+            self._put(self._between, "rest")
 
     def _put(self, text: str, tone: str) -> None:
+        self._used += cell_len(text)
         if self._row and self._row[-1][1] == tone:
             self._row[-1] = (self._row[-1][0] + text, tone)
         elif text:

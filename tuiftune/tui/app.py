@@ -211,7 +211,7 @@ class TuiftuneApp(App[None]):
         if name != "run":
             self._watcher.follow(None)
             self.place(name).about(subject)
-        if name == "profiles":
+        if name == "profiles" or self._catalog.catalog is None:
             self._watcher.load_catalog()  # they may have been edited
 
     def _choose_run(self, run_id: str | None) -> bool:

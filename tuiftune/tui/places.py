@@ -30,6 +30,7 @@ class PlaceInfo:
 PLACES = (
     PlaceInfo("1", "profiles", "Profiles", "ProfilesScreen", about="choose what is trained, and start it"),
     PlaceInfo("2", "run", "Run", "RunScreen", about="one run, live or as it was"),
+    PlaceInfo("4", "data", "Data", "DataScreen", about="what a profile would train on"),
 )
 BY_NAME = {place.name: place for place in PLACES}
 
