@@ -23,6 +23,8 @@ WIDEST_BAR = 40
 LEAST_BAR = 4
 """Cells; where there are fewer, counts and then shares are left out beside the bars."""
 
+LEAKS = "  also in train"
+
 Report = dict[str, Any]
 
 
@@ -78,19 +80,24 @@ def _paragraph(text: str, width: int, tone: str = "") -> list[Row]:
 
 
 def _figures(report: Report, width: int) -> list[Row]:
-    """Names at the left, a column of figures for each split."""
-    rows = [tuple(map(one_line, row)) for row in _figure_rows(report)]
-    titles = ("", *(split.upper() for split in report["splits"]))
-    widths = [max(len(row[place]) for row in [titles, *rows]) for place in range(len(titles))]
-    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= width else 1
+    """Names at the left, a column of figures for each split; shares are left out where they have no room."""
+    rows = [("", *(split.upper() for split in report["splits"]))]
+    rows += [tuple(map(one_line, row)) for row in _figure_rows(report)]
+    if _table_width(rows) > width:
+        rows = [(name, *(value.partition(" (")[0].removesuffix("ATION") for value in values)) for name, *values in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    gap = 2 if _table_width(rows) <= width else 1
     drawn: list[Row] = []
-    for number, row in enumerate([titles, *rows]):
-        name, *values = row
-        tone = "muted" if number == 0 else "warn" if name.strip() == "also in train" and row[-1][0] != "0" else ""
-        spans: list[Span] = [(name.ljust(widths[0]), "muted")]
-        spans += [(f"{' ' * gap}{value.rjust(room)}", tone) for value, room in zip(values, widths[1:], strict=True)]
-        drawn.append(spans)
+    for number, (name, *values) in enumerate(rows):
+        tone = "muted" if number == 0 else "warn" if name == LEAKS and not values[-1].startswith("0") else ""
+        cells = [(f"{' ' * gap}{value.rjust(room)}", tone) for value, room in zip(values, widths[1:], strict=True)]
+        drawn.append([(name.ljust(widths[0]), "muted"), *cells])
     return drawn
+
+
+def _table_width(rows: Sequence[Sequence[str]]) -> int:
+    """With two blanks between its columns."""
+    return sum(2 + max(map(len, column)) for column in zip(*rows, strict=True)) - 2
 
 
 def _figure_rows(report: Report) -> Iterator[Sequence[str]]:
@@ -116,7 +123,7 @@ def _figure_rows(report: Report) -> Iterator[Sequence[str]]:
     repeats = [split["repeats"] for split in each]
     yield f"repeated {repeats[0]['unit']}", *(f"{found['count']:,} ({percent(found['share'])})" for found in repeats)
     leaks = report["leaks"]
-    yield "  also in train", "", f"{leaks['count']:,} ({percent(leaks['share_of_validation'])})"
+    yield LEAKS, "", f"{leaks['count']:,} ({percent(leaks['share_of_validation'])})"
 
 
 def _cut_rows(cuts: Sequence[Report]) -> Iterator[Sequence[str]]:

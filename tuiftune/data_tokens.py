@@ -147,6 +147,8 @@ class _Layout:
         cells = sum(cell_len(text) for text, _ in group)
         if self._used and self._used + cells > self._width:
             self.end_line()
+            if not self._between:  # the blank between two words is where the line ends
+                group = [(group[0][0].removeprefix(" "), group[0][1]), *group[1:]]
         for text, tone in group:
             for number, part in enumerate(chop_cells(text, self._width)):
                 if number or self._used + cell_len(part) > self._width:

@@ -253,7 +253,7 @@ class TuiftuneApp(App[None]):
         self.go("run", message.run_id)
 
     def on_profile_chosen(self, message: ProfileChosen) -> None:
-        self._starter.start(message.name)
+        self._starter.start(message.name, message.overrides)
 
     def on_profiles_marked(self, message: ProfilesMarked) -> None:
         self._starter.queue(message.names)

@@ -44,6 +44,7 @@ from tuiftune.tui.panes.data import (
 from tuiftune.tui.panes.rows import Span
 from tuiftune.tui.screens.ask import AskScreen
 from tuiftune.tui.screens.place import Place
+from tuiftune.tui.screens.profiles import ProfileChosen
 from tuiftune.tui.widgets.profile_choice import ProfileChoice
 
 TWO_COLUMNS = 100
@@ -62,18 +63,20 @@ class DataScreen(Place):
     help_text: ClassVar[str] = (
         "What a profile would train on, through its own stages, before anything is trained: tokens, lengths, what is "
         "there twice or in both splits, what padding would cost, and the first step of the training token by token. "
-        "A profile such as gpt2-text is for any file: f says which. What was prepared is kept for the run."
+        "A profile such as gpt2-text is for any file: f says which. What was prepared is kept for the run, "
+        "which Enter starts."
     )
     AUTO_FOCUS = ""
     BINDINGS = [
-        Binding("n", "row(1)", "Row"),
+        Binding("enter", "run", "Run it"),
+        Binding("n", "row(1)", "Next row"),
         Binding("N", "row(-1)", "Row before", show=False, id=f"{MORE}row-before"),
         Binding("right_square_bracket", "part(1)", "Section", key_display="]"),
         Binding("left_square_bracket", "part(-1)", "Section before", key_display="[", show=False, id=f"{MORE}part"),
-        Binding("t", "apart", "Tokens"),
+        Binding("t", "apart", "Tokens apart, or as the text they are", show=False, id=f"{MORE}apart"),
         Binding("f", "file", "File"),
         Binding("r", "read", "Again"),
-        Binding("o", "choose", "Other"),
+        Binding("o", "choose", "Profile"),
         Binding("escape", "give_up", "Give up"),
         Binding("escape", "back", "Back"),
     ]
@@ -89,6 +92,8 @@ class DataScreen(Place):
         &.-wide #figures { width: 5fr; max-width: 96; }
         &.-wide #step { width: 6fr; }
         &.-flat > SubjectPane { height: 1; }
+        &.-flat.-tiny > SubjectPane { display: none; }
+        &.-flat ReportPane { border-top: none; }
     }
     """
 
@@ -332,7 +337,7 @@ class DataScreen(Place):
                 kept = [one for one in subject.overrides if one.partition("=")[0] != self._file_key]
                 self._open(Subject(subject.profile, (*kept, f"{self._file_key}={json.dumps(file)}")))
 
-        title = f"Which file is {subject.profile} to be looked at with?"
+        title = f"Which file for {subject.profile}?"
         self.app.push_screen(AskScreen(title, [*lines, f"From {Path.cwd()}, or whole:"], "FILE"), answered)
 
     def action_file(self) -> None:
@@ -340,6 +345,11 @@ class DataScreen(Place):
         found = self._kept.get(self._subject) if self._subject else None
         now = file_words(found.dataset) if found else ""
         self._ask_for_file([f"now {now}"] if now else [])
+
+    def action_run(self) -> None:
+        """Start a run of the profile, with the same file; it is asked about first."""
+        if self._subject is not None:
+            self.post_message(ProfileChosen(self._subject.profile, self._subject.overrides))
 
     def action_read(self) -> None:
         """Read it again, whatever is kept."""
@@ -386,7 +396,7 @@ class DataScreen(Place):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that can do nothing now are not in force."""
         reading, report = self._began is not None, self.has_class("-report")
-        if action in ("row", "part", "apart"):
+        if action in ("run", "row", "part", "apart"):
             return report
         if action == "give_up":
             return reading

@@ -38,6 +38,7 @@ class ProfileChosen(Message):
     """Enter was pressed on a profile that can be run, or could once its problems are mended."""
 
     name: str
+    overrides: Sequence[str] = ()
 
 
 @dataclass
