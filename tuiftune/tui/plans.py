@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from tuiftune.tui.messages import PlanKnown
 STAYS_S = 1.0
 """A profile that is passed by is not planned."""
 NICE = 15
+LEFT_OUT = "TUIFTUNE_NO_PLANS"
+"""Set to 1 in the environment where nothing is to be planned unasked."""
 BEING_MADE = "whether it fits is being found out…"
 TRAINING = "not planned while a run is training"
 
@@ -36,7 +39,7 @@ class PlanFiller:
         self._since = 0.0
         self._child: Child | None = None
         self._thread: threading.Thread | None = None
-        self._stopped = False
+        self._stopped = os.environ.get(LEFT_OUT) == "1"
 
     def want(self, profile: str | None, *, training: bool = False) -> None:
         """Plan this profile once it has been wanted for a second; None: no one is looked at any more.
