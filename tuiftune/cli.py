@@ -413,12 +413,14 @@ def evaluate(model: str, profile: str | None, overrides: tuple[str, ...], json_w
 def plan(profile: str, overrides: tuple[str, ...], vram: str | None, json_wanted: bool) -> None:
     """Tell what PROFILE will take: memory, whether it fits, steps and time. Nothing is trained."""
     from tuiftune import output, planned, units
-    from tuiftune.run import tools
+    from tuiftune.run import plan_cache, tools
     from tuiftune.waiting import Waiting
 
-    vram_bytes = None if vram is None else units.parse_size(vram)
     with Waiting(f"planning {profile}") as waiting:
-        found = tools.plan(find_workspace(), profile, overrides, vram_bytes, waiting.child())
+        if vram is not None:
+            found = tools.plan(find_workspace(), profile, overrides, units.parse_size(vram), waiting.child())
+        else:  # kept for the menu, which tells whether it fits
+            found = plan_cache.find(find_workspace(), profile, overrides, waiting.child()).or_raise()
     output.as_json(found) if json_wanted else output.fact(planned.frame(found))
 
 

@@ -27,6 +27,16 @@ def inputs_of(workspace: Path, resolved: ResolvedProfile) -> Inputs:
     return {"version": __version__, "files": {path: _look(path) for path in paths}}
 
 
+def data_bytes(workspace: Path, resolved: ResolvedProfile) -> int:
+    """Bytes of the files that a profile's dataset names, in folders too."""
+    sizes = 0
+    for text in _texts(resolved.effective.get("dataset")):
+        looked = _look(str(resolve_path(text, workspace))) if _is_path(text) else None
+        sizes += sum(one[1] if isinstance(one, list) else 0 for one in looked or ())
+        sizes += looked[0] if looked and isinstance(looked[0], int) else 0
+    return sizes
+
+
 def unchanged(inputs: Inputs) -> bool:
     """Whether everything is as it was."""
     files = inputs.get("files")
@@ -54,8 +64,12 @@ def _named(workspace: Path, effective: Mapping[str, Any]) -> Iterator[Path]:
     it may be there one day."""
     texts = [*_texts(effective.get("dataset")), *_texts(effective.get("model"))]
     for text in texts:
-        if "\0" not in text and "\n" not in text and len(text) < LONGEST_PATH:
+        if _is_path(text):
             yield resolve_path(text, workspace)
+
+
+def _is_path(text: str) -> bool:
+    return "\0" not in text and "\n" not in text and len(text) < LONGEST_PATH
 
 
 def _texts(value: Any) -> Iterator[str]:

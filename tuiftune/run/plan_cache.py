@@ -15,17 +15,17 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tuiftune import catalog
+from tuiftune import catalog, units
 from tuiftune.errors import ProfileError, TuiftuneError
 from tuiftune.paths import cache_folder, runs_folder
 from tuiftune.run import tools
 from tuiftune.run.child import Child, GivenUp
 from tuiftune.run.files import read_json, write_json
-from tuiftune.run.inputs import inputs_of, unchanged
+from tuiftune.run.inputs import data_bytes, inputs_of, unchanged
 
 KEPT = 64
 """Plans of a workspace, the newest."""
@@ -38,6 +38,10 @@ NO_TIME_HOLDS_S = 3600.0
 NVIDIA = Path("/proc/driver/nvidia")
 
 
+class TooMuchData(TuiftuneError):
+    """To plan it, more data has to be prepared than was agreed to."""
+
+
 @dataclass(frozen=True)
 class Known:
     """What is known about a profile: its plan, or a sentence why there is none."""
@@ -46,6 +50,12 @@ class Known:
     sentence: str
     made: float
     """Seconds since the epoch."""
+
+    def or_raise(self) -> dict[str, Any]:
+        """The plan. Raises TuiftuneError with the sentence where there is none."""
+        if self.plan is None:
+            raise TuiftuneError(self.sentence)
+        return self.plan
 
 
 def known(workspace: Path, profile: str, overrides: Sequence[str] = ()) -> Known | None:
@@ -62,18 +72,28 @@ def known(workspace: Path, profile: str, overrides: Sequence[str] = ()) -> Known
     return found if same and 0 <= age_s < _holds_s(found) else None
 
 
-def find(workspace: Path, profile: str, overrides: Sequence[str] = (), child: Child | None = None) -> Known:
-    """Ask the planner, which takes seconds, and keep what it says.
+def find(
+    workspace: Path,
+    profile: str,
+    overrides: Sequence[str] = (),
+    child: Child | None = None,
+    most_data_bytes: int | None = None,
+) -> Known:
+    """Ask the planner, which takes seconds, or minutes where much data has to be prepared, and keep what it says.
 
-    Raises ProfileError where the profile has problems, PluginError where it cannot be resolved, RunFailed where the
-    planner broke, GivenUp where `child` was given up; none of these is kept.
+    Raises TooMuchData where there is more than `most_data_bytes` of it, ProfileError where the profile has problems,
+    PluginError where it cannot be resolved, RunFailed where the planner broke, GivenUp where `child` was given up;
+    none of these is kept.
     """
     child = child or Child()
     resolved = catalog.resolve_profile(workspace, profile, overrides)
     child.check()
     if resolved.problems:
         raise ProfileError(resolved.problems)
-    kept: dict[str, Any] = {
+    found_bytes = data_bytes(workspace, resolved)
+    if most_data_bytes is not None and found_bytes > most_data_bytes:
+        raise TooMuchData(f"whether it fits: {units.size(found_bytes)} of data first; tuiftune plan {profile}")
+    made_from = {
         "machine": _machine(),
         "runs": _runs(workspace),
         "inputs": inputs_of(workspace, resolved),  # before it is looked at: what changes meanwhile is seen
@@ -88,12 +108,15 @@ def find(workspace: Path, profile: str, overrides: Sequence[str] = (), child: Ch
             raise
         sentence = str(error)
     found = Known(plan, sentence, time.time())
-    file = _file(workspace, profile, overrides)
+    _keep(_file(workspace, profile, overrides), found, {"profile": profile, **made_from})
+    return found
+
+
+def _keep(file: Path, found: Known, more: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # it is only asked again
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_json(file, kept | {"profile": profile, "plan": plan, "sentence": sentence, "made": found.made})
+        write_json(file, {**more, **asdict(found)})
         _forget_oldest(file.parent)
-    return found
 
 
 def has_gpu() -> bool:

@@ -21,6 +21,11 @@ STAYS_S = 1.0
 NICE = 15
 LEFT_OUT = "TUIFTUNE_NO_PLANS"
 """Set to 1 in the environment where nothing is to be planned unasked."""
+MOST_DATA_BYTES = 64 << 20
+"""Half a minute of preparing; more is not begun unasked."""
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+"""Nothing is fetched unasked."""
+NOT_HERE = "whether it fits is known once its model and its data are on this machine"
 BEING_MADE = "whether it fits is being found out…"
 TRAINING = "not planned while a run is training"
 
@@ -102,13 +107,14 @@ class PlanFiller:
             with self._lock:
                 if self._changed.is_set():
                     return
-                child = self._child = Child(said=_to_nobody, nice=NICE)
+                child = self._child = Child(said=_to_nobody, nice=NICE, environment=OFFLINE)
             try:
                 self._post(PlanKnown(profile, None, BEING_MADE))
-                found = plan_cache.find(self._workspace, profile, child=child)
+                found = plan_cache.find(self._workspace, profile, child=child, most_data_bytes=MOST_DATA_BYTES)
             finally:
                 self._child = None
-        self._post(PlanKnown(profile, found.plan, one_line(found.sentence)))
+        fetched = "hub cannot be reached" in found.sentence  # nor was it tried
+        self._post(PlanKnown(profile, found.plan, NOT_HERE if fetched else one_line(found.sentence)))
 
 
 def _to_nobody(line: str) -> None:
