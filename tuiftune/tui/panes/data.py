@@ -109,6 +109,10 @@ class ReportPane(Scrolled, can_focus=True):
         first, *others = super().rows(width, height)
         names = self.title()
         note = first[len(names) :]
+        if sum(cell_len(text) for text, _ in first) + 1 > width and self._parts:
+            here = self._here()
+            names, self._columns = [(self._parts[here].name, "title")], []
+            names.append((f"  {here + 1} of {len(self._parts)}", "muted"))
         return [beside(names, note, width), *others]
 
     def _top(self, number: int) -> int:
