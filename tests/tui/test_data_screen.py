@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,6 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from tuiftune.catalog import Catalog
-from tuiftune.run import process
 from tuiftune.tui.app import TuiftuneApp
 from tuiftune.tui.data_reading import DataChanged, DataFailed, DataProgress, DataRead, Found, Subject
 from tuiftune.tui.messages import GoTo
@@ -107,6 +107,14 @@ def mine(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return workspace
 
 
+def child_of(screen: DataScreen) -> subprocess.Popen[bytes]:
+    """The process that reads for it."""
+    child = screen._reader._child
+    assert child is not None
+    assert child._process is not None
+    return child._process
+
+
 @asynccontextmanager
 async def opened(workspace: Path, size: tuple[int, int] = (80, 24)) -> AsyncIterator[tuple[Pilot[None], DataScreen]]:
     app = TuiftuneApp(workspace)
@@ -139,14 +147,11 @@ async def test_a_profile_is_chosen_read_and_given_up_and_found_again(mine: Path,
         seen = await shown(pilot, "quickstart", "run last · ", "Lines about numbers", "gpt2-text")
         assert [line.split()[0] for line in seen.splitlines()[3:5]] == ["quickstart", "mine"]
         assert "base " not in seen  # it is not run by itself
-        while screen.choice.name_chosen != "mine":
+        while screen.pane.choice.name_chosen != "mine":
             await pilot.press("down")
         await pilot.press("enter")
         await shown(pilot, "its data is being read", "0:0", "loading libraries", "esc Give up")
-        child = screen._reader._child
-        assert child is not None
-        going_on = child._process
-        assert going_on is not None
+        going_on = child_of(screen)
         await pilot.press("escape")
         await shown(pilot, "Given up.", "r reads it after all")
         assert going_on.wait(20) < 0
@@ -174,8 +179,10 @@ async def test_a_profile_is_chosen_read_and_given_up_and_found_again(mine: Path,
         await shown(pilot, "whose data is to be looked at?")
         await pilot.press("escape")
         await shown(pilot, "no such file")
-        await pilot.press("escape")
-    assert not process.marked("TUIFTUNE_TELL_DOING", "1")
+        pilot.app.post_message(GoTo("data", "quickstart"))
+        await shown(pilot, "its data is being read", "loading libraries")
+        going_on = child_of(screen)
+    assert going_on.wait(20) < 0  # it ends with the dashboard
 
 
 async def test_the_report_is_walked_by_section_and_by_row(
@@ -188,7 +195,7 @@ async def test_the_report_is_walked_by_section_and_by_row(
                       ("the longest one",), ("50.0% of the slots",), ("13 samples, 104 tokens",)):  # fmt: skip
             await pilot.press("right_square_bracket")
             await shown(pilot, *words)
-        assert screen.figures.text[0].split()[-2:] != ["step", "1"]  # how much is below is told beside it
+        assert screen.pane.figures.text[0].split()[-2:] != ["step", "1"]  # how much is below is told beside it
         seen = await shown(pilot, "⟦ ⟧ read, but not counted in the loss", "│ between tokens")
         await pilot.press("n")
         seen = await shown(pilot, "▸ sample 0", "8 tokens, 5 with loss", "micro-batch 1 of 2, row 1 of 6")
@@ -230,10 +237,10 @@ async def test_at_every_size_nothing_is_wider_than_the_screen_and_nothing_steers
             await pilot.resize_terminal(width, height)
             beside = width >= 100
             await shown(pilot, *(["documents", "sample 1"] if beside else ["figures"]))
-            assert screen.step.display is beside
+            assert screen.pane.step.display is beside
             await pilot.press("n")
             await shown(pilot, "▸ sample", *(["step 1"] if width >= 40 else []))
-            for pane in (screen.figures, screen.step) if beside else (screen.figures,):
+            for pane in (screen.pane.figures, screen.pane.step) if beside else (screen.pane.figures,):
                 assert pane.text[0]
                 assert all(cell_len(line) <= pane.content_size.width for line in pane.text)
                 assert not any("\x1b" in line for line in pane.text)
@@ -249,7 +256,7 @@ async def test_without_utf_8_it_is_drawn_in_ascii(mine: Path, shown: Any, monkey
     found = Found(report_of_ascii, FOUND.dataset, {}, time.time())
     async with reported(mine, (80, 60), monkeypatch, found) as (pilot, screen):
         await shown(pilot, "figures", "####", "[[Question 0?\\n")
-        assert all(line.isascii() for line in screen.figures.text)
+        assert all(line.isascii() for line in screen.pane.figures.text)
 
 
 async def test_what_goes_wrong_is_a_sentence_and_an_old_answer_changes_nothing(

@@ -199,7 +199,7 @@ async def test_the_card_of_the_highlighted_profile_tells_it(
     planner.kept = {"big": Known(big, "", 1.0), "small": Known(facts, "", 1.0)}
     app = TuiftuneApp(make.workspace)
     async with app.run_test(size=(100, 30)) as pilot:
-        await shown(pilot, "does not fit: 30.0 of 12.0 GiB · it would with train.batch_tokens = 2044")
+        await shown(pilot, "does not fit: 30.0 of 12.0 GiB · it would with", "train.batch_tokens = 2044")
         await pilot.press("down")
         await shown(pilot, "fits: 3.0 of 12.0 GiB · about 14 min")
         make.running(10, profile="small")

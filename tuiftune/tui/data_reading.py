@@ -19,6 +19,8 @@ from tuiftune.run.inputs import inputs_of, unchanged
 from tuiftune.run.tools import data_report_of
 from tuiftune.text import one_line
 
+KEPT = 12
+"""Reports of a session."""
 STEP_ROWS = 32
 """Rows of the first step that are told token by token."""
 
@@ -42,6 +44,27 @@ class Found:
     """See tuiftune.run.inputs."""
     read_at: float = 0.0
     """Seconds since the epoch."""
+
+
+class Reports:
+    """Those of this session, the ones looked at last."""
+
+    def __init__(self, most: int = KEPT) -> None:
+        self._most = most
+        self._found: dict[Subject, Found] = {}
+        self.changed: set[Subject] = set()
+        """Those whose files or profile are no longer what they were."""
+
+    def get(self, subject: Subject | None) -> Found | None:
+        return self._found.get(subject) if subject is not None else None
+
+    def keep(self, subject: Subject, found: Found) -> None:
+        """Keep a new one, or one that is looked at again, as the last to be forgotten."""
+        if self._found.pop(subject, None) is not found:
+            self.changed.discard(subject)
+        self._found[subject] = found
+        while len(self._found) > self._most:
+            del self._found[next(iter(self._found))]
 
 
 @dataclass

@@ -11,7 +11,6 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Container
 
 from tuiftune import units
 from tuiftune.catalog import Catalog
@@ -25,32 +24,18 @@ from tuiftune.tui.data_reading import (
     DataProgress,
     DataRead,
     DataReader,
-    Found,
+    Reports,
     Subject,
 )
 from tuiftune.tui.palette import MORE
-from tuiftune.tui.panes.data import (
-    NotePane,
-    Part,
-    ReportPane,
-    SubjectPane,
-    age_words,
-    are_characters,
-    figure_parts,
-    file_words,
-    head_words,
-    step_part,
-)
+from tuiftune.tui.panes.data import age_words, are_characters, file_words, head_words
+from tuiftune.tui.panes.data_body import CHOICE, REPORT, DataBody
 from tuiftune.tui.panes.rows import Span
 from tuiftune.tui.screens.ask import AskScreen
 from tuiftune.tui.screens.place import Place
 from tuiftune.tui.screens.profiles import ProfileChosen
 from tuiftune.tui.widgets.profile_choice import ProfileChoice
 
-TWO_COLUMNS = 100
-"""From this width on the first step stands beside the figures."""
-KEPT = 12
-"""Reports of this session that are kept, the last ones looked at."""
 AGE_S = 30.0
 PATH = "dataset.path"
 NO_PROFILES = "no profile here can be run. Make a workspace with some: tuiftune init"
@@ -80,19 +65,15 @@ class DataScreen(Place):
         Binding("escape", "give_up", "Give up"),
         Binding("escape", "back", "Back"),
     ]
+
     CSS = """
     DataScreen {
-        & > #choice, & > #note, & > #report { display: none; height: 1fr; }
-        &.-choosing > #choice, &.-note > #note, &.-report > #report { display: block; }
-        & > #report { layout: horizontal; }
-        & #figures { width: 1fr; }
-        & #step { width: 1fr; display: none; }
         &.-medium #step, &.-wide #step { display: block; }
         &.-medium #figures { width: 58; }
         &.-wide #figures { width: 5fr; max-width: 96; }
         &.-wide #step { width: 6fr; }
-        &.-flat > SubjectPane { height: 1; }
-        &.-flat.-tiny > SubjectPane { display: none; }
+        &.-flat SubjectPane { height: 1; }
+        &.-flat.-tiny SubjectPane { display: none; }
         &.-flat ReportPane { border-top: none; }
     }
     """
@@ -100,9 +81,7 @@ class DataScreen(Place):
     def __init__(self, workspace: Path | None = None) -> None:
         super().__init__(workspace)
         self._reader = DataReader(self.workspace, self.post_message)
-        self._kept: dict[Subject, Found] = {}
-        self._changed: set[Subject] = set()
-        """Those whose files are no longer what they were when they were read."""
+        self._reports = Reports()
         self._subject: Subject | None = None
         self._choosing = False
         """Whether the list of profiles is shown, or will be once it is there."""
@@ -114,25 +93,15 @@ class DataScreen(Place):
         self._catalog: Catalog | None = None
         self._error: str | None = None
         self._last_used: str | None = None
-        self.subject_pane = SubjectPane()
-        self.choice = ProfileChoice(id="choice")
-        self.note = NotePane()
-        self.note.id = "note"
-        self.figures = ReportPane("figures")
-        self.step = ReportPane("step")
+        self.pane = DataBody()
 
     def body(self) -> ComposeResult:
-        yield self.subject_pane
-        yield self.choice
-        yield self.note
-        with Container(id="report"):
-            yield self.figures
-            yield self.step
+        yield self.pane
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.set_interval(1.0, self._tick)
-        self.set_interval(AGE_S, self._draw_subject)
+        self._clock = self.set_interval(1.0, self._tick)
+        self.set_interval(AGE_S, self._tick)
         if self._subject is None:
             self._choose()
         else:
@@ -168,67 +137,64 @@ class DataScreen(Place):
 
     # ------------------------------------------------------------------------------------------- what is shown
 
-    def _show(self, what: str) -> None:
-        """`choosing`, `note` or `report`; the keys go with it."""
-        if not self.has_class(f"-{what}"):
-            for name in ("choosing", "note", "report"):
-                self.set_class(name == what, f"-{name}")
-        focused = {"choosing": self.choice, "report": self.figures}.get(what)
-        if self.focused not in (focused, self.step):
-            self.set_focus(focused)
-        self.refresh_bindings()
-
     def _choose(self) -> None:
         """Show the list, or why there is none."""
         self._choosing = True
         if self._catalog is None:
-            self.subject_pane.show("data")
-            self.note.show([(one_line(self._error), "bad") if self._error else ("reading profiles…", "muted")])
-            self._show("note")
-            return  # the list comes as soon as it is there
+            self.pane.subject.show("data")  # the list comes as soon as it is there
+            self.pane.tell([(one_line(self._error), "bad") if self._error else ("reading profiles…", "muted")])
+            return
         self._draw_choice()
-        self._show("choosing")
+        self.pane.turn_to(CHOICE)
 
     def _draw_choice(self) -> None:
         profiles = self._catalog.profiles if self._catalog else []
-        self.choice.show(profiles, self._last_used)
-        any_there = self.choice.option_count > 0
-        self.subject_pane.show("data", pipeline="whose data is to be looked at?" if any_there else NO_PROFILES)
+        self.pane.choice.show(profiles, self._last_used)
+        any_there = self.pane.choice.option_count > 0
+        self.pane.subject.show("data", pipeline="whose data is to be looked at?" if any_there else NO_PROFILES)
 
     def _open(self, subject: Subject) -> None:
         """Show what is known of it, else read it."""
         self._subject, self._choosing = subject, False
-        found = self._kept.get(subject)
+        found = self._reports.get(subject)
         if found is None:
             self._read()
             return
         self._reader.give_up()
         self._began = None
-        self._kept[subject] = self._kept.pop(subject)  # the last ones looked at are kept
+        self._reports.keep(subject, found)
         self._draw_report()
         self._look_at_files()
 
     def _look_at_files(self) -> None:
-        if self._subject in self._kept and self._began is None:
-            self._reader.look_whether_changed(self._subject, self._kept[self._subject])
+        found = self._reports.get(self._subject)
+        if self._subject is not None and found is not None and self._began is None:
+            self._reader.look_whether_changed(self._subject, found)
 
     def _read(self) -> None:
         if self._subject is None:
             return
         self._began, self._doing, self._choosing = time.monotonic(), "", False
+        self._clock.resume()
         self._reader.read(self._subject)
         self._draw_progress()
-        self._show("note")
 
     def _tick(self) -> None:
-        if self._began is not None and self.app.screen is self:
+        """Time has passed: while something is being read, and for the age of a report."""
+        if self._began is None:
+            self._clock.pause()
+        if self.app.screen is not self:
+            return
+        if self._began is not None:
             self._draw_progress()
+        else:
+            self._draw_subject()
 
     def _draw_progress(self) -> None:
         assert self._began is not None  # noqa: S101
         elapsed = units.clock(time.monotonic() - self._began)
         self._draw_subject()
-        self.note.show(
+        self.pane.tell(
             [
                 (f"{elapsed}  {self._doing or 'checking the profile'}", ""),
                 ("", ""),
@@ -240,49 +206,34 @@ class DataScreen(Place):
         subject = self._subject
         if subject is None or self._choosing:
             return
-        found = self._kept.get(subject)
+        found = self._reports.get(subject)
         name, overrides = one_line(subject.profile), "  ".join(map(one_line, subject.overrides))
         if self._began is not None:
-            self.subject_pane.show(name, overrides, pipeline="its data is being read")
-        elif found is None or not self.has_class("-report"):
-            self.subject_pane.show(name, overrides)
+            self.pane.subject.show(name, overrides, pipeline="its data is being read")
+        elif found is None or self.pane.shown != REPORT:
+            self.pane.subject.show(name, overrides)
         else:
             warning = "its files or its profile have changed since; r reads it again"
-            self.subject_pane.show(
+            self.pane.subject.show(
                 name,
                 file_words(found.dataset),
                 age_words(found.read_at),
                 head_words(found.report),
-                warning if subject in self._changed else "",
+                warning if subject in self._reports.changed else "",
             )
 
     def _draw_report(self, *, from_top: bool = True) -> None:
-        found = self._kept.get(self._subject) if self._subject else None
-        if found is None or self._began is not None:
+        found = self._reports.get(self._subject)
+        if found is None or self._began is not None or (self.pane.shown != REPORT and not from_top):
             return
-        if from_top:
-            self._show("report")
-        elif not self.has_class("-report"):
-            return
-        two, apart, report = self.app.size.width >= TWO_COLUMNS, self._apart, found.report
-
-        def figures(width: int) -> list[Part]:
-            return [*figure_parts(report, width), *([] if two else [step_part(report, width, apart)])]
-
-        def step(width: int) -> list[Part]:
-            return [step_part(report, width, apart)] if two else []
-
-        self.figures.show(figures, from_top=from_top)
-        self.step.show(step, from_top=from_top)
+        self.pane.show_report(found.report, self._apart, from_top=from_top)
         self._draw_subject()
 
     def _tell(self, lines: Sequence[Span]) -> None:
         """Sentences where the report would be."""
         self._began = None
-        self._show("note")
+        self.pane.tell(lines)
         self._draw_subject()
-        self.note.show(lines)
-        self.refresh_bindings()
 
     # ------------------------------------------------------------------------------------- what the reader found
 
@@ -292,10 +243,7 @@ class DataScreen(Place):
             self._tick()
 
     def on_data_read(self, message: DataRead) -> None:
-        self._kept[message.subject] = message.found
-        self._changed.discard(message.subject)
-        while len(self._kept) > KEPT:
-            del self._kept[next(iter(self._kept))]
+        self._reports.keep(message.subject, message.found)
         if message.subject == self._subject:
             self._began = None
             self._apart = not are_characters(message.found.report)
@@ -303,7 +251,7 @@ class DataScreen(Place):
             self._draw_report()
 
     def on_data_changed(self, message: DataChanged) -> None:
-        self._changed.add(message.subject)
+        self._reports.changed.add(message.subject)
         if message.subject == self._subject:
             self._draw_subject()
 
@@ -342,7 +290,7 @@ class DataScreen(Place):
 
     def action_file(self) -> None:
         """Ask for another file."""
-        found = self._kept.get(self._subject) if self._subject else None
+        found = self._reports.get(self._subject)
         now = file_words(found.dataset) if found else ""
         self._ask_for_file([f"now {now}"] if now else [])
 
@@ -361,7 +309,7 @@ class DataScreen(Place):
 
     @on(ProfileChoice.OptionSelected, "#choice")
     def _chosen(self) -> None:
-        name = self.choice.name_chosen
+        name = self.pane.choice.name_chosen
         if name is not None:
             self._open(Subject(name))
 
@@ -369,7 +317,7 @@ class DataScreen(Place):
         """End the reading; what was known before is shown again."""
         self._reader.give_up()
         self._began = None
-        if self._subject in self._kept:
+        if self._reports.get(self._subject) is not None:
             self._draw_report()
         else:
             self._tell([("Given up.", ""), ("", ""), ("r reads it after all, o chooses another profile", "muted")])
@@ -382,11 +330,10 @@ class DataScreen(Place):
             await self.run_action("app.back")
 
     def action_part(self, direction: int) -> None:
-        pane = self.step if self.focused is self.step else self.figures
-        pane.next_part(direction)
+        self.pane.next_part(direction)
 
     def action_row(self, direction: int) -> None:
-        (self.step if self.app.size.width >= TWO_COLUMNS else self.figures).next_row(direction)
+        self.pane.next_row(direction)
 
     def action_apart(self) -> None:
         """Tokens with a sign between them, or as the text they are."""
@@ -395,7 +342,7 @@ class DataScreen(Place):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that can do nothing now are not in force."""
-        reading, report = self._began is not None, self.has_class("-report")
+        reading, report = self._began is not None, self.pane.shown == REPORT
         if action in ("run", "row", "part", "apart"):
             return report
         if action == "give_up":
