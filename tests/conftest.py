@@ -47,6 +47,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_ends_at_a_
         if name.startswith(("TUIFTUNE_", "HF_", "XDG_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("TUIFTUNE_NO_PLANS", "1")  # seconds of CPU for each highlighted profile
     monkeypatch.setenv("TUIFTUNE_TRUSTED_FOLDERS", str(REPOSITORY))  # it may belong to another than who tests it
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])))

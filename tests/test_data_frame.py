@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from tuiftune.data_frame import RUN_CHARACTERS, draw
+from tuiftune.data_frame import draw
+from tuiftune.data_tokens import RUN_CHARACTERS
 
 ESCAPE = "\x1b]0;title\x07\x1b[31m"
 

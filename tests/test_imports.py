@@ -52,6 +52,8 @@ def test_help_is_printed_without_torch_or_textual() -> None:
         "tuiftune.run.launch",
         "tuiftune.run.follow",
         "tuiftune.run.tools",
+        "tuiftune.run.plan_cache",
+        "tuiftune.tui.screens.data",
         "tuiftune.run.supervisor",
     ],
 )

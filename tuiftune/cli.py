@@ -21,7 +21,7 @@ from tuiftune.commands.serve import serve
 from tuiftune.errors import ProfileError, TuiftuneError
 from tuiftune.paths import find_workspace
 from tuiftune.sampling import Sampling
-from tuiftune.text import print_in_any_encoding
+from tuiftune.text import is_unicode, print_in_any_encoding
 
 COMPLETE = "_TUIFTUNE_COMPLETE"
 """A shell that wants completions says so in this variable: the scripts of `tuiftune completion` do."""
@@ -402,12 +402,14 @@ def evaluate(model: str, profile: str | None, overrides: tuple[str, ...], now: b
 def plan(profile: str, overrides: tuple[str, ...], vram: str | None, json_wanted: bool) -> None:
     """Tell what PROFILE will take: memory, whether it fits, steps and time. Nothing is trained."""
     from tuiftune import output, planned, units
-    from tuiftune.run import tools
+    from tuiftune.run import plan_cache, tools
     from tuiftune.waiting import Waiting
 
-    vram_bytes = None if vram is None else units.parse_size(vram)
     with Waiting(f"planning {profile}") as waiting:
-        found = tools.plan(find_workspace(), profile, overrides, vram_bytes, waiting.child())
+        if vram is not None:
+            found = tools.plan(find_workspace(), profile, overrides, units.parse_size(vram), waiting.child())
+        else:  # kept for the menu, which tells whether it fits
+            found = plan_cache.find(find_workspace(), profile, overrides, waiting.child()).or_raise()
     output.as_json(found) if json_wanted else output.fact(planned.frame(found))
 
 
@@ -453,7 +455,7 @@ def show(profile: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
 @json_option
 def data(profile: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
     """Say what PROFILE would train on: lengths, repeats, leaks, and the first step token by token."""
-    from tuiftune import data_frame, output
+    from tuiftune import data_frame, data_signs, output
     from tuiftune.run import tools
     from tuiftune.waiting import Waiting
 
@@ -463,7 +465,8 @@ def data(profile: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
     if json_wanted:
         output.as_json(report)
     else:
-        output.fact(data_frame.draw(report, output.width()))
+        signs = data_signs.UNICODE if is_unicode(sys.stdout) else data_signs.ASCII
+        output.fact(data_frame.draw(report, output.width(), signs))
 
 
 @commands.command()

@@ -1,245 +1,218 @@
-"""`tuiftune data` as text: figures in a table, lengths as bars, the first step with what is not counted marked."""
+"""A data report as rows: figures in a table, lengths as bars, what stands there twice, what padding would cost.
+
+For the command line, which leaves the tones out, and for the screen, which has a heading above each section.
+"""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from dataclasses import dataclass
 from typing import Any
 
+from rich.cells import cell_len
+
 from tuiftune import units
-from tuiftune.output import table
+from tuiftune.data_signs import UNICODE, Row, Signs, Span, many, percent, text_of
+from tuiftune.data_tokens import FIRST_STEP_ROWS, shortened_step
 from tuiftune.text import one_line
 
-FIRST_STEP_ROWS = 8
-"""Rows of the first step that are shown."""
-OPEN, CLOSE = "⟦", "⟧"
-"""Around tokens whose loss is not counted."""
-RUN_CHARACTERS = 240
-"""Of a stretch of tokens that are counted, or are not: both of its ends are shown."""
-RUNS = 8
-"""Stretches of a row that are shown."""
-EIGHTHS = " ▏▎▍▌▋▊▉█"
+__all__ = ["FIRST_STEP_ROWS", "Report", "Section", "draw", "head", "sections"]
+
 WIDEST_BAR = 40
+LEAST_BAR = 4
+"""Cells; where there are fewer, counts and then shares are left out beside the bars."""
+
+LEAKS = "  also in train"
 
 Report = dict[str, Any]
 
 
-def draw(report: Report, width: int) -> str:
-    """The report of `tuiftune.run.data_report` at so many columns."""
-    parts = [
-        _head(report, width),
-        _figures(report),
-        _bars(report["lengths"], report["splits"], width),
-        "\n".join(_repeats(report, width)),
-        _longest(report, width),
-        _padding(report["padding"], width),
-        _first_step(report["first_step"], width),
-    ]
+@dataclass(frozen=True)
+class Section:
+    """A part of the report."""
+
+    name: str
+    """In a word, for a list of them."""
+    rows: Sequence[Row]
+    note: Sequence[Row] = ()
+    """What the screen says below: how to read it."""
+
+
+def draw(report: Report, width: int, signs: Signs = UNICODE) -> str:
+    """The report of `tuiftune.run.data_report` at so many columns, as the command line prints it."""
+    found = {section.name: "\n".join(map(text_of, section.rows)) for section in sections(report, width, signs)}
+    if "longest" in found:
+        found["longest"] = f"{longest_title(report)}\n{found['longest']}"
+    parts = [head(report, width, signs), *found.values(), shortened_step(report["first_step"], width, signs)]
     return "\n\n".join(part for part in parts if part)
 
 
-def _head(report: Report, width: int) -> str:
-    text = f"{report['profile']}: {' → '.join(report['pipeline'])}; a tokenizer of {report['vocabulary']:,} tokens"
+def sections(report: Report, width: int, signs: Signs = UNICODE) -> list[Section]:
+    """All but the first step, those that are empty left out."""
+    lengths, highest = _bars(report["lengths"], report["splits"], width, signs)
+    scale = f"The share of a split's rows by their tokens. The longest bar: {percent(highest)}."
+    after_cut = "After the cut." if "cut" in longest_title(report) else ""
+    found = [
+        Section("figures", _figures(report, width)),
+        Section("lengths", lengths, _paragraph(scale, width, "muted")),
+        Section("twice", list(_repeats(report, width, signs))),
+        Section("longest", _longest(report, width, signs), _paragraph(after_cut, width, "muted")),
+        Section("padding", _padding(report["padding"], width)),
+    ]
+    return [section for section in found if section.rows]
+
+
+def head(report: Report, width: int, signs: Signs = UNICODE) -> str:
+    """What the data goes through, and the tokenizer."""
+    pipeline = f" {signs.arrow} ".join(map(one_line, report["pipeline"]))
+    text = f"{report['profile']}: {pipeline}; a tokenizer of {report['vocabulary']:,} tokens"
     return textwrap.fill(text, width)
 
 
-def _figures(report: Report) -> str:
-    splits = report["splits"]
-    rows: list[Sequence[str]] = []
+def longest_title(report: Report) -> str:
+    cut = any(figures["cut"] and figures["cut"]["tokens_thrown_away"] for figures in report["splits"].values())
+    return "Longest samples, after the cut" if cut else "Longest samples"
 
-    def add(name: str, *values: str) -> None:
-        rows.append((name, *values))
 
-    each = list(splits.values())
+def _paragraph(text: str, width: int, tone: str = "") -> list[Row]:
+    return [[(line, tone)] for line in textwrap.wrap(text, max(10, width))]
+
+
+def _figures(report: Report, width: int) -> list[Row]:
+    """Names at the left, a column of figures for each split; shares are left out where they have no room."""
+    rows = [("", *(split.upper() for split in report["splits"]))]
+    rows += [tuple(map(one_line, row)) for row in _figure_rows(report)]
+    if _table_width(rows) > width:
+        rows = [(name, *(value.partition(" (")[0].removesuffix("ATION") for value in values)) for name, *values in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    gap = 2 if _table_width(rows) <= width else 1
+    drawn: list[Row] = []
+    for number, (name, *values) in enumerate(rows):
+        tone = "muted" if number == 0 else "warn" if name == LEAKS and not values[-1].startswith("0") else ""
+        cells = [(f"{' ' * gap}{value.rjust(room)}", tone) for value, room in zip(values, widths[1:], strict=True)]
+        drawn.append([(name.ljust(widths[0]), "muted"), *cells])
+    return drawn
+
+
+def _table_width(rows: Sequence[Sequence[str]]) -> int:
+    """With two blanks between its columns."""
+    return sum(2 + max(map(len, column)) for column in zip(*rows, strict=True)) - 2
+
+
+def _figure_rows(report: Report) -> Iterator[Sequence[str]]:
+    each = list(report["splits"].values())
     if each[0]["documents"] is not None:
-        add("documents", *(units.count(split["documents"]) for split in each))
-    add("rows", *(units.count(split["rows"]) for split in each))
-    add("tokens", *(units.count(split["tokens"]) for split in each))
-    add("  with loss", *(_percent(split["share_with_loss"]) for split in each))
+        yield "documents", *(units.count(split["documents"]) for split in each)
+    yield "rows", *(units.count(split["rows"]) for split in each)
+    yield "tokens", *(units.count(split["tokens"]) for split in each)
+    yield "  with loss", *(percent(split["share_with_loss"]) for split in each)
     unknown = report["unknown_token"]
     if unknown["id"] is not None and any(split["unknown_tokens"] for split in each):
-        values = [f"{split['unknown_tokens']:,} ({_percent(split['unknown_share'])})" for split in each]
-        add(f"  unknown, {unknown['text']}", *values)
+        yield (
+            f"  unknown, {one_line(unknown['text'], 20)}",
+            *(f"{split['unknown_tokens']:,} ({percent(split['unknown_share'])})" for split in each),
+        )
     else:
         none = "none possible" if unknown["bytes"] else "none"
-        add("  unknown", none, none)
-    add("  in a row, mean", *(f"{split['mean_length']:,.1f}" for split in each))
-    add("  in a row, most", *(units.count(split["longest_length"]) for split in each))
+        yield "  unknown", none, none
+    yield "  in a row, mean", *(f"{split['mean_length']:,.1f}" for split in each)
+    yield "  in a row, most", *(units.count(split["longest_length"]) for split in each)
     if each[0]["cut"] is not None:
-        cuts = [split["cut"] for split in each]
-        add("longest document", *(units.count(cut["longest_document"]) for cut in cuts))
-        add(
-            f"  longer than {cuts[0]['max_length']:,}",
-            *(f"{cut['documents']:,} ({_percent(cut['documents_share'])})" for cut in cuts),
-        )
-        if any(cut["documents"] for cut in cuts):
-            if any(cut["tokens_thrown_away"] for cut in cuts):
-                values = [f"{cut['tokens_thrown_away']:,} ({_percent(cut['share_thrown_away'])})" for cut in cuts]
-                add("  tokens thrown away", *values)
-            else:
-                add("  tokens thrown away", *("0, split" if cut["documents"] else "0" for cut in cuts))
+        yield from _cut_rows([split["cut"] for split in each])
     repeats = [split["repeats"] for split in each]
-    add(f"repeated {repeats[0]['unit']}", *(f"{found['count']:,} ({_percent(found['share'])})" for found in repeats))
+    yield f"repeated {repeats[0]['unit']}", *(f"{found['count']:,} ({percent(found['share'])})" for found in repeats)
     leaks = report["leaks"]
-    add("  also in train", "", f"{leaks['count']:,} ({_percent(leaks['share_of_validation'])})")
-    return table(rows, ("", *(f"{split.upper()}>" for split in splits)))
+    yield LEAKS, "", f"{leaks['count']:,} ({percent(leaks['share_of_validation'])})"
 
 
-def _bars(lengths: list[dict[str, int]], splits: dict[str, Any], width: int) -> str:
-    """Rows by length, a column of bars for each split on one scale of shares."""
+def _cut_rows(cuts: Sequence[Report]) -> Iterator[Sequence[str]]:
+    """What `max_length` did."""
+    yield "longest document", *(units.count(cut["longest_document"]) for cut in cuts)
+    yield (
+        f"  longer than {cuts[0]['max_length']:,}",
+        *(f"{cut['documents']:,} ({percent(cut['documents_share'])})" for cut in cuts),
+    )
+    if any(cut["tokens_thrown_away"] for cut in cuts):
+        yield (
+            "  tokens thrown away",
+            *(f"{cut['tokens_thrown_away']:,} ({percent(cut['share_thrown_away'])})" for cut in cuts),
+        )
+    elif any(cut["documents"] for cut in cuts):
+        yield "  tokens thrown away", *("0, split" if cut["documents"] else "0" for cut in cuts)
+
+
+def _bars(lengths: list[dict[str, int]], splits: dict[str, Any], width: int, signs: Signs) -> tuple[list[Row], float]:
+    """Rows by length, a column of bars for each split on one scale of shares; and the share of the longest bar."""
     labels = [_range(found["from"], found["to"]) for found in lengths]
     label = max(len("TOKENS"), *map(len, labels))
     number = max(len(f"{found[split]:,}") for found in lengths for split in splits)
-    room = (width - label - len(splits) * (number + 2 + 2 + 6)) // len(splits)
-    bar = max(4, min(WIDEST_BAR, room))
+    beside = (number + 8, 7, 0)  # what stands before a bar: count and share, the share alone, nothing
+    fits = [cells for cells in beside if (width - label) // len(splits) - cells - 2 >= LEAST_BAR]
+    before = fits[0] if fits else 0
+    bar = max(1, min(WIDEST_BAR, (width - label) // len(splits) - before - 2))
     shares = {split: [found[split] / max(1, splits[split]["rows"]) for found in lengths] for split in splits}
     highest = max(max(found) for found in shares.values())
-    titles = "".join(f"  {split.upper():<{number + 8 + bar}}" for split in splits)
-    lines = [f"{'TOKENS':<{label}}{titles}"]
+    titles: list[Span] = [(f"  {split.upper()[: before + bar]:<{before + bar}}", "muted") for split in splits]
+    rows: list[Row] = [[(f"{'TOKENS':>{label}}" if before == 0 else f"{'TOKENS':<{label}}", "muted"), *titles]]
     for place, found in enumerate(lengths):
-        line = labels[place].rjust(label)
+        row: list[Span] = [(labels[place].rjust(label), "muted")]
         for split in splits:
             share = shares[split][place]
-            drawn = _bar(share / highest, bar)
-            line += f"  {found[split]:>{number},} {_percent(share):>6} {drawn:<{bar}}"
-        lines.append(line)
-    return "\n".join(line.rstrip() for line in lines)
+            words = f"{found[split]:>{number},} {percent(share):>6} " if before > 7 else f"{percent(share):>6} "
+            row.append((f"  {words if before else ''}", ""))
+            row.append((f"{signs.bar(share / highest, bar):<{bar}}", "blocks"))
+        rows.append(row)
+    return rows, highest
 
 
 def _range(first: int, last: int) -> str:
     return f"{first:,}" if first == last else f"{first:,} to {last:,}"
 
 
-def _bar(part: float, width: int) -> str:
-    """A bar of `part` of `width` columns, to an eighth of one; what is there at all is seen."""
-    eighths = round(part * width * 8)
-    if part and not eighths:
-        eighths = 1
-    return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
-
-
-def _repeats(report: Report, width: int) -> Iterator[str]:
+def _repeats(report: Report, width: int, signs: Signs) -> Iterator[Row]:
     for split, figures in report["splits"].items():
         most = figures["repeats"]["most_frequent"]
         if most is not None:
-            yield _quoted(f"Most often in {split}, {most['times']:,} times: ", most["text"], width)
+            yield _quoted(f"Most often in {split}, {most['times']:,} times: ", most["text"], width, signs)
     if report["leaks"]["count"]:
-        yield _quoted("In train and in validation: ", report["leaks"]["example"], width)
+        yield _quoted("In train and in validation: ", report["leaks"]["example"], width, signs)
 
 
-def _longest(report: Report, width: int) -> str:
-    cut = any(figures["cut"] and figures["cut"]["tokens_thrown_away"] for figures in report["splits"].values())
-    lines = ["Longest samples, after the cut" if cut else "Longest samples"]
-    for split, figures in report["splits"].items():
-        lines += [
-            _quoted(f"  {split}, {found['tokens']:,} tokens: ", found["text"], width) for found in figures["longest"]
-        ]
-    return "\n".join(lines)
+def _longest(report: Report, width: int, signs: Signs) -> list[Row]:
+    return [
+        _quoted(f"  {split}, {many(found['tokens'], 'token')}: ", found["text"], width, signs)
+        for split, figures in report["splits"].items()
+        for found in figures["longest"]
+    ]
 
 
-def _padding(padding: Report | None, width: int) -> str:
+def _padding(padding: Report | None, width: int) -> list[Row]:
     if padding is None:
-        return ""
+        return []
     of_steps = f"{padding['steps_measured']:,} steps"
     if padding["steps_measured"] < padding["steps_per_epoch"]:
         of_steps = f"the first {of_steps} of {padding['steps_per_epoch']:,}"
     text = (
-        f"Padding: with every row padded to {padding['padded_to']:,} tokens, {_percent(padding['share'])} of the slots "
+        f"Padding: with every row padded to {padding['padded_to']:,} tokens, {percent(padding['share'])} of the slots "
         f"would be padding. Cut by length, at most {padding['slots_at_once']:,} slots at once, an epoch of {of_steps} "
         f"computes {padding['computed_slots']:,} slots in place of {padding['padded_slots']:,}: about "
         f"{_times(padding['speed_up_estimate'])} times as fast, an estimate from token counts alone."
     )
-    return textwrap.fill(text, width)
+    return _paragraph(text, width)
 
 
-def _first_step(step: Report | None, width: int) -> str:
-    if step is None:
-        return ""
-    batches = step["micro_batches"]
-    lines = [
-        textwrap.fill(
-            f"Step 1: {_many(step['samples'], 'sample')}, {_many(step['tokens'], 'token')}, "
-            f"{step['tokens_with_loss']:,} of them with loss, in {_many(len(batches), 'micro-batch', 'es')}"
-            + (f"; {_many(step['left_out'], 'sample')} of one token left out" if step["left_out"] else ""),
-            width,
-        ),
-        f"Between {OPEN} {CLOSE}: read, but not counted in the loss",
-    ]
-    hidden = 0
-    for number, batch in enumerate(batches, start=1):
-        told = [row for row in batch["rows"] if "pieces" in row]
-        hidden += len(batch["rows"]) - len(told)
-        if told:
-            lines += ["", f"micro-batch {number}: {_many(len(batch['rows']), 'row')}, {_many(batch['slots'], 'slot')}"]
-        for row in told:
-            lines.append(f"  sample {row['sample']:,}, {_many(row['tokens'], 'token')}")
-            lines += _wrapped(_marked(row["pieces"], row["loss"]), width, "    ")
-    if hidden:
-        lines += ["", f"not shown: {_many(hidden, 'more row')}; --json has them all"]
-    return "\n".join(lines)
-
-
-def _marked(pieces: Sequence[str], loss: Sequence[bool]) -> str:
-    """The text of a row on one line, long stretches shortened in their middle."""
-    runs = [
-        (counted, "".join(piece for _, piece in run))
-        for counted, run in groupby(zip(loss, pieces, strict=True), key=lambda item: item[0])
-    ]
-    shown = [
-        _shortened(text) if counted else f"{OPEN}{_shortened(text)}{CLOSE}" for counted, text in runs[:RUNS] if text
-    ]
-    more = f" … {len(runs) - RUNS:,} more stretches" if len(runs) > RUNS else ""
-    return "".join(shown) + more
-
-
-def _shortened(text: str) -> str:
-    text = _visible(text)
-    if len(text) <= RUN_CHARACTERS:
-        return text
-    kept = RUN_CHARACTERS // 2 - 20  # what says how much is left out takes the rest
-    return f"{text[:kept]} … {len(text) - 2 * kept:,} characters … {text[-kept:]}"
-
-
-def _visible(text: str) -> str:
-    """On one line, line breaks and tabs seen."""
-    return one_line(text.replace("\r", "␍").replace("\n", "⏎").replace("\t", "⇥"), len(text) + 1)
-
-
-def _quoted(before: str, text: str, width: int) -> str:
+def _quoted(before: str, text: str, width: int, signs: Signs) -> Row:
     """A text in quotes after some words, cut to the width."""
     room = max(10, width - len(before) - 2)
-    shown = _visible(text)
-    if _columns(shown) > room:
-        while _columns(shown) > room - 1:
-            shown = shown[: len(shown) - max(1, (_columns(shown) - room + 1) // 2)]
-        shown = shown.rstrip("… ") + "…"
-    return f"{before}“{shown}”"
-
-
-def _wrapped(text: str, width: int, indent: str) -> list[str]:
-    """Lines of at most `width` columns, broken at blanks where there are any."""
-    from rich.cells import chop_cells
-
-    room = max(10, width - len(indent))
-    lines = textwrap.wrap(text, room, break_on_hyphens=False)
-    return [(indent + part).rstrip() for line in lines for part in chop_cells(line, room)]
-
-
-def _columns(text: str) -> int:
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def _many(number: int, what: str, plural: str = "s") -> str:
-    return f"{number:,} {what}{'' if number == 1 else plural}"
+    shown = signs.visible(text)
+    if cell_len(shown) > room:
+        while cell_len(shown) > room - len(signs.cut):
+            shown = shown[: len(shown) - max(1, (cell_len(shown) - room + 1) // 2)]
+        shown = shown.rstrip(f"{signs.cut} ") + signs.cut
+    left, right = ("“", "”") if signs.bars else ('"', '"')
+    return [(before, "muted"), (f"{left}{shown}{right}", "")]
 
 
 def _times(ratio: float) -> str:
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
-
-
-def _percent(share: float) -> str:
-    """`12.3%`; what is there, but too little to be seen, as `<0.1%`."""
-    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"

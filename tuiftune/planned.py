@@ -21,6 +21,34 @@ def frame(found: Facts) -> str:
     return "\n\n".join(table(rows, header) if header else _pairs(rows) for header, rows in blocks)
 
 
+def plan_line(found: Facts) -> str:
+    """`fits: 3.1 of 11.6 GiB · about 14 min`: whether it fits and how long it takes, as far as that is known."""
+    device = found["device"]
+    needed, free = units.size(found["memory"]["total_bytes"]), units.size(device["available_bytes"])
+    number, unit = needed.split()
+    memory = f"{number if free.endswith(f' {unit}') else needed} of {free}{'' if device['type'] == 'cuda' else ' RAM'}"
+    if found["fits"]:
+        return f"fits: {memory} · {_time_in_all(found)}"
+    most = found["largest_batch_tokens"]
+    hint = f"it would with train.batch_tokens = {most}" if most is not None else "not even one row does"
+    return f"does not fit: {memory} · {hint}"
+
+
+def _time_in_all(found: Facts) -> str:
+    if found["data_problem"] is not None:
+        return "how long depends on the data"
+    seconds, epoch_steps = found["seconds_per_epoch"], found["steps_per_epoch"]
+    if not seconds or not epoch_steps:
+        return f"{found['total_steps']:,} steps, how long is known after a first run"
+    seconds *= found["total_steps"] / epoch_steps
+    return "less than a minute" if seconds < 60 else f"about {_roughly(seconds)}"
+
+
+def _roughly(seconds: float) -> str:
+    """`14 min`, `3 h 05 min`, `2 d 04 h`: no seconds, which nobody knows beforehand."""
+    return units.duration(max(60.0, round(seconds / 60) * 60)).removesuffix(" 00 s")
+
+
 def _pairs(rows: list[tuple[str, ...]]) -> str:
     from tuiftune.text import one_line
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -38,13 +38,19 @@ class Child:
     """One child at a time. Without `now` and `said` its stderr is this process's, else it is heard line by line.
 
     `now` gets what it is doing, `said` every other line; both are called in a thread. `nice` is added to its
-    niceness. A child that is heard has a session of its own, and ends when the thread that started it does.
+    niceness, `environment` to its environment. A child that is heard has a session of its own; one of tuiftune's
+    ends when the thread that started it does.
     """
 
     def __init__(
-        self, now: Callable[[str], None] | None = None, said: Callable[[str], None] | None = None, nice: int = 0
+        self,
+        now: Callable[[str], None] | None = None,
+        said: Callable[[str], None] | None = None,
+        nice: int = 0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._now, self._said, self._nice = now, said, nice
+        self._environment = dict(environment or {})
         self._heard = now is not None or said is not None
         self._words: deque[str] = deque(maxlen=KEPT_WORDS)
         self._process: subprocess.Popen[bytes] | None = None
@@ -100,7 +106,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if self._heard else None,
             start_new_session=self._heard,
-            env={**os.environ, doing.ASKED: "1"} if self._heard else None,
+            env={**os.environ, **self._environment, doing.ASKED: "1" if self._heard else ""},
         )
         if self._nice:
             with contextlib.suppress(OSError):  # it has ended already

@@ -215,7 +215,7 @@ class TuiftuneApp(App[None]):
         if name != "run":
             self._watcher.follow(None)
             self.place(name).about(subject)
-        if name == "profiles":
+        if name == "profiles" or self._catalog.catalog is None:
             self._watcher.load_catalog()  # they may have been edited
 
     def _choose_run(self, run_id: str | None) -> bool:
@@ -257,7 +257,7 @@ class TuiftuneApp(App[None]):
         self.go("run", message.run_id)
 
     def on_profile_chosen(self, message: ProfileChosen) -> None:
-        self._starter.start(message.name)
+        self._starter.start(message.name, message.overrides)
 
     def on_profiles_marked(self, message: ProfilesMarked) -> None:
         self._starter.queue(message.names)

@@ -205,3 +205,16 @@ class ActionDone(Message):
 
     title: str
     sentence: str
+
+
+@dataclass
+class PlanKnown(Message):
+    """Whether a profile fits and how long it takes; without a plan, a sentence on why, or that it is being made."""
+
+    profile: str
+    plan: Mapping[str, Any] | None
+    """See tuiftune.planned.plan_line."""
+    sentence: str = ""
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, PlanKnown) and message.profile == self.profile

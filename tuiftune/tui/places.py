@@ -32,6 +32,7 @@ PLACES = (
     PlaceInfo("2", "run", "Run", "RunScreen", about="one run, live or as it was"),
     PlaceInfo("3", "runs", "Runs", "RunsScreen", about="all runs, compared, kept in order; the queue"),
     PlaceInfo("6", "plugins", "Plugins", "PluginsScreen", about="stages with their options; a plugin of your own"),
+    PlaceInfo("4", "data", "Data", "DataScreen", about="what a profile would train on"),
 )
 BY_NAME = {place.name: place for place in PLACES}
 

@@ -26,6 +26,8 @@ class Scrolled(Rows):
     ]
     follows_end: ClassVar[bool] = False
     """Whether it shows the newest rows, at the end, until someone scrolls away from them."""
+    below_text: ClassVar[str] = "   {:,} rows below"
+    """What the title row says of rows below those that are shown."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ class Scrolled(Rows):
         self._away = max(0, min(self._away, hidden))
         first = hidden - self._away if self.follows_end else self._away
         below = hidden - first
-        note = [(f"   {below:,} rows below", "muted")] if below else []
+        note = [(self.below_text.format(below), "muted")] if below else []
         return [[*title, *note], *everything[first : first + height - 1]]
 
     def action_scroll(self, rows: int) -> None:

@@ -19,7 +19,9 @@ from tuiftune.catalog import Catalog, ProfileInfo
 from tuiftune.run.folder import ACTIVE
 from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line, plain
+from tuiftune.tui.messages import PlanKnown
 from tuiftune.tui.places import PLACES
+from tuiftune.tui.plans import PlanFiller
 from tuiftune.tui.screens.place import Place
 from tuiftune.tui.screens.problems import ProblemsScreen
 from tuiftune.tui.widgets.filter import Filter
@@ -29,6 +31,8 @@ from tuiftune.tui.widgets.run_list import RunList
 
 RECENT = 50
 """So many ended runs are listed, the newest."""
+TRAINS = ("starting", "running", "healing", "stopping", "pausing")
+"""A run in one of these states needs the machine for itself."""
 READING = "reading profiles…"
 NO_PROFILES = "no profiles here. Make a workspace with some: tuiftune init"
 
@@ -38,6 +42,7 @@ class ProfileChosen(Message):
     """Enter was pressed on a profile that can be run, or could once its problems are mended."""
 
     name: str
+    overrides: Sequence[str] = ()
 
 
 @dataclass
@@ -116,6 +121,9 @@ class ProfilesScreen(Place):
         """Profile -> its runs, the newest first."""
         self._error: str | None = None
         self._runs: Sequence[RunSummary] = ()
+        self._plans: dict[str, PlanKnown] = {}
+        """Profile -> what is known about whether it fits and how long it takes."""
+        self._filler = PlanFiller(self.workspace, self.post_message)
         self._keys: tuple[object, ...] = ()
 
     def body(self) -> ComposeResult:
@@ -129,6 +137,15 @@ class ProfilesScreen(Place):
 
     def on_mount(self) -> None:
         self._draw()
+
+    def on_unmount(self) -> None:
+        self._filler.stop()
+
+    def on_screen_resume(self) -> None:
+        self._want_plan()
+
+    def left(self) -> None:
+        self._filler.want(None)
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._draw_card)
@@ -158,6 +175,7 @@ class ProfilesScreen(Place):
     def _draw(self) -> None:
         if not self.is_mounted:
             return
+        self._want_plan()
         self.query_one(RunList).show(self._runs)
         self.set_class(bool(self._runs), "-runs")
         self._draw_plugins()
@@ -193,10 +211,23 @@ class ProfilesScreen(Place):
                 active=profile.name in self._active,
                 width=pane.room,
                 dense=not self.has_class("-high"),
+                plan=self._plans.get(profile.name),
             )
         else:
             text = Content.styled(plain(self._error), "$text-error") if self._error else Content()
         pane.show(text)
+
+    def _want_plan(self) -> None:
+        """Have the highlighted profile planned, if it can be; nothing while another place is shown."""
+        profile = self._profile if self.app.screen is self else None
+        wanted = profile.name if profile is not None and profile.runnable and not profile.problems else None
+        self._filler.want(wanted, training=any(run.state in TRAINS for run in self._runs))
+
+    def on_plan_known(self, message: PlanKnown) -> None:
+        self._plans[message.profile] = message
+        profile = self._profile
+        if profile is not None and profile.name == message.profile:
+            self._draw_card()
 
     def _draw_plugins(self) -> None:
         problems = self._plugin_problems()
@@ -336,6 +367,7 @@ class ProfilesScreen(Place):
 
     @on(ProfileList.OptionHighlighted, "#profiles")
     def _highlighted(self) -> None:
+        self._want_plan()
         self._draw_card()
         self._refresh_keys()
 

@@ -15,8 +15,10 @@ from textual.widgets import Static
 from tuiftune import units
 from tuiftune.catalog import ProfileInfo, StageInfo
 from tuiftune.errors import Problem
+from tuiftune.planned import plan_line
 from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line, plain
+from tuiftune.tui.messages import PlanKnown
 from tuiftune.tui.widgets.glyphs import STATE_MARKS, short_path
 from tuiftune.tui.widgets.run_list import perplexity_words, when_words
 
@@ -64,12 +66,13 @@ def card(
     active: bool = False,
     width: int = 80,
     dense: bool = False,
+    plan: PlanKnown | None = None,
 ) -> Content:
-    """The profile's card for so many cells, with its `runs`, the newest first; blank lines between its blocks
-    unless `dense`."""
+    """The profile's card for so many cells, with its `runs`, the newest first, and its `plan` as far as it is known;
+    blank lines between its blocks unless `dense`."""
     blocks = [
         list(_head(profile)),
-        list(_checks(profile, active)),
+        [*_checks(profile, active), *_plan(plan, width)],
         list(_results(runs, width)),
         list(_pipeline_in_words(profile, stages, width)),
     ]
@@ -113,6 +116,17 @@ def _checks(profile: ProfileInfo, active: bool) -> Iterator[Content]:
         yield Content(problem_line(problem))
     for problem in profile.absent:
         yield Content(one_line(f"{problem.where}: {problem.what.partition(' (')[0]}"))
+
+
+def _plan(known: PlanKnown | None, width: int) -> Iterator[Content]:
+    """Whether it fits and how long it takes; or why that is not known."""
+    if known is None:
+        return
+    if known.plan is None:
+        yield Content.styled(one_line(known.sentence, max(40, 2 * width)), MUTED)
+        return
+    line = plan_line(dict(known.plan))
+    yield Content.styled(one_line(line), "" if known.plan["fits"] else "$text-warning")
 
 
 def problem_line(problem: Problem) -> str:
