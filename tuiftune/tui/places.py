@@ -30,6 +30,7 @@ class PlaceInfo:
 PLACES = (
     PlaceInfo("1", "profiles", "Profiles", "ProfilesScreen", about="choose what is trained, and start it"),
     PlaceInfo("2", "run", "Run", "RunScreen", about="one run, live or as it was"),
+    PlaceInfo("5", "playground", "Playground", "PlaygroundScreen", "Play", about="ask a run's models and its base"),
 )
 BY_NAME = {place.name: place for place in PLACES}
 
