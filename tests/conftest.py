@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -297,3 +298,31 @@ def tiny_gpt2(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture
+def run_with_models(workspace: Path, tiny_gpt2: Callable[..., Path]) -> Any:
+    """A finished run of a tiny model that began as the quickstart's: checkpoints of steps 10 and 20, 20 the best."""
+    from tuiftune.run.checkpoints import publish
+    from tuiftune.run.folder import State, create, write_state
+    from tuiftune.run.metrics_db import MetricsWriter
+
+    effective = {
+        "seed": 3,
+        "model": {"name": "tuiftune:babyllama-105", "init": "pretrained", "config": {}},
+        "train": {"stage": "causal_lm"},
+    }
+    run = create(workspace, "tiny", effective, {"profile": "tiny"})
+    made = tiny_gpt2("tuned")
+    shutil.copytree(made, run.model)
+    for step in (10, 20):
+        aside = run.checkpoints / ".unsealed"
+        shutil.copytree(made, aside)
+        publish(aside, run.checkpoints, step)
+    metrics = MetricsWriter(run.metrics_file)
+    for step, loss in ((0, 4.0), (10, 2.5), (20, 1.5), (30, 1.75)):
+        metrics.metric(step, {"eval/loss": loss}, time.time())
+    metrics.fact({"model_step": 30})
+    metrics.close()
+    write_state(run, State("finished", since=time.time(), started=time.time() - 60, ended=time.time()))
+    return run

@@ -42,6 +42,7 @@ def test_help_is_printed_without_torch_or_textual() -> None:
         "tuiftune",
         "tuiftune.cli",
         "tuiftune.tui.app",
+        "tuiftune.tui.screens.playground",
         "tuiftune.catalog",
         "tuiftune.data_frame",
         "tuiftune.completing",

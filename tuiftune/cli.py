@@ -16,11 +16,11 @@ from tuiftune.commands import runs as runs_commands
 from tuiftune.commands.common import follow_run, json_option, set_option
 from tuiftune.commands.completion import completion
 from tuiftune.commands.export import export
+from tuiftune.commands.generate import generate
 from tuiftune.commands.rerun import rerun
 from tuiftune.commands.serve import serve
 from tuiftune.errors import ProfileError, TuiftuneError
 from tuiftune.paths import find_workspace
-from tuiftune.sampling import Sampling
 from tuiftune.text import is_unicode, print_in_any_encoding
 
 COMPLETE = "_TUIFTUNE_COMPLETE"
@@ -336,31 +336,6 @@ def metrics(run_reference: str, form: str, series: str | None) -> None:
 
 @commands.command()
 @click.argument("model", metavar="RUN|FOLDER")
-@click.argument("prompt")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=Sampling.max_new_tokens, show_default=True)
-@click.option(
-    "--temperature",
-    type=click.FloatRange(min=0),
-    default=Sampling.temperature,
-    show_default=True,
-    help="0: always the likeliest token.",
-)
-@click.option("--top-k", type=click.IntRange(min=0), default=Sampling.top_k, show_default=True, help="0: all tokens.")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=Sampling.top_p, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same text.")
-@json_option
-def generate(model: str, prompt: str, json_wanted: bool, **sampling: Any) -> None:
-    """Let a run's model, or the model in a folder, go on from PROMPT."""
-    from tuiftune.run import tools
-
-    if any(value != value for value in sampling.values()):
-        raise click.UsageError("nan is no number to sample with")
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in sampling.items() if value is not None]
-    sys.exit(tools.generate(find_workspace(), model, prompt, [*arguments, *(["--json"] if json_wanted else [])]))
-
-
-@commands.command()
-@click.argument("model", metavar="RUN|FOLDER")
 @click.option("--profile", help="Data and evaluators for a model that is no run of ours.")
 @set_option
 @click.option("--now", is_flag=True, help="RUN trains: let it measure itself at the end of its step, and go on.")
@@ -550,6 +525,8 @@ commands.add_command(completion)
 commands.add_command(plugin_commands.new_plugin)
 commands.add_command(plugin_commands.plugin)
 commands.add_command(serve)
+commands.add_command(generate)
+
 
 if __name__ == "__main__":
     main()

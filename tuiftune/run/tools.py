@@ -16,18 +16,45 @@ from tuiftune.paths import resolve_path
 from tuiftune.run.checkpoints import newest_sealed
 from tuiftune.run.child import Answer, Child
 from tuiftune.run.folder import Run, find_run
+from tuiftune.run.models import MADE_UP, base_of, choose, is_made_up
 from tuiftune.run.process import python, signal_text
-from tuiftune.run.summary import summarize
 
 
-def generate(workspace: Path, model: str, prompt: str, arguments: Sequence[str]) -> int:
-    """Stream a text from a run's model, or a folder's, to stdout; returns the child's exit status."""
-    _, folder = model_folder(workspace, model)
-    command = python("-m", "tuiftune.training.generate", *arguments, "--", str(folder), prompt)
+def generate(
+    workspace: Path,
+    model: str,
+    prompt: str,
+    arguments: Sequence[str],
+    checkpoint: str | None = None,
+    base: bool = False,
+) -> int:
+    """Stream a text from a run's model, or a folder's, to stdout; returns the child's exit status.
+
+    `checkpoint`: which model of the run, as `models.choose` takes it; `base`: the one that it started from. Raises
+    TuiftuneError where there is none.
+    """
+    command = python("-m", "tuiftune.training.generate", *arguments)
+    if base or checkpoint is not None:
+        run = _run_only(workspace, model, "--base" if base else "--checkpoint")
+        if base:
+            base_of(run)
+            command += ["--base", "--", str(run.path), prompt]
+        else:
+            command += ["--run", str(run.path), "--", str(choose(run, checkpoint).folder), prompt]
+    else:
+        found, folder = model_folder(workspace, model)
+        command += [*(["--run", str(found.path)] if found else []), "--", str(folder), prompt]
     try:
         return subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:
         return 130
+
+
+def _run_only(workspace: Path, reference: str, option: str) -> Run:
+    """The run that is meant, where a folder will not do."""
+    if (resolve_path(reference, Path.cwd()) / "config.json").is_file():
+        raise TuiftuneError(f"{reference}: a model's folder, and {option} is for a run, which knows its models")
+    return find_run(workspace, reference)
 
 
 def evaluate(
@@ -159,8 +186,8 @@ def model_folder(workspace: Path, reference: str, say: Callable[[str], None] = w
         raise
     if (run.model / "config.json").is_file():
         return run, run.model
-    if summarize(run).made_up:
-        raise TuiftuneError(f"{run.id}: its figures were made up by the demo trainer; there is no model")
+    if is_made_up(run):
+        raise TuiftuneError(f"{run.id}: {MADE_UP}")
     checkpoint, passed_over = newest_sealed(run.checkpoints)
     for reason in passed_over:
         say(f"{run.id}: passed over: {reason}")

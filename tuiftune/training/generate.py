@@ -1,4 +1,7 @@
-"""python -m tuiftune.training.generate MODEL_DIR PROMPT: write the text to stdout as its tokens come."""
+"""python -m tuiftune.training.generate MODEL_DIR PROMPT: write the text to stdout as its tokens come.
+
+What `tuiftune.training.play`, which answers many prompts, has in common with it is in here too.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,25 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuiftune.errors import TuiftuneError
+from tuiftune.run.models import Source
 from tuiftune.sampling import Sampling
 from tuiftune.text import plain, print_in_any_encoding
 from tuiftune.waiting import Waiting
+
+if TYPE_CHECKING:
+    from tuiftune.training.generation import Written
 
 
 def main(arguments: list[str]) -> int:
     """Exit status 0, or 2 with a sentence on stderr."""
     asked = _parser().parse_args(arguments)
     sampling = Sampling(asked.max_new_tokens, asked.temperature, asked.top_k, asked.top_p)
+    source = Source(None, asked.model) if asked.base else Source(asked.model, asked.run)
     try:
-        generate(asked.model, asked.prompt, sampling, asked.seed, asked.json)
+        generate(source, asked.prompt, sampling, asked.seed, asked.json, asked.device)
     except TuiftuneError as error:
         print(error, file=sys.stderr)
         return error.exit_status
@@ -33,34 +41,65 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def generate(folder: Path, prompt: str, sampling: Sampling, seed: int | None, as_json: bool) -> None:
+def generate(
+    source: Source, prompt: str, sampling: Sampling, seed: int | None, as_json: bool, device: str = "auto"
+) -> None:
     """Print the prompt and what the model writes after it; as JSON `{"prompt", "text"}` at the end.
 
     Raises StageError where there is no model, or no room after the prompt.
     """
-    of_run = folder.parent.name if folder.name == "model" else folder.name
-    with Waiting(f"loading {of_run}") as waiting:
+    with Waiting("loading the model") as waiting:
         waiting.doing("torch")
-        import torch
+        silence()
+        from tuiftune.training import sources
 
-        from tuiftune.training.generation import continue_text, prompt_ids
-        from tuiftune.training.model import load_folder, quiet
-
-        quiet()
-        logging.disable(logging.WARNING)
-        warnings.simplefilter("ignore")
         waiting.doing("its weights")
-        model, tokenizer = load_folder(folder)
+        model, tokenizer = sources.load(source)
+        note = sources.put(model, device)  # type: ignore[arg-type]
+    if note is not None:
+        print(note, file=sys.stderr)
+    if as_json:
+        with Waiting("writing"):
+            text = answer(model, tokenizer, prompt, sampling, seed).text
+        print(json.dumps({"prompt": prompt, "text": text}, ensure_ascii=False))
+        return
+    answer(model, tokenizer, prompt, sampling, seed, _print, prompt, "\n")
+
+
+def silence() -> None:
+    """What libraries have to say belongs to nobody who reads a text."""
+    from tuiftune.training.model import quiet
+
+    quiet()
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+
+
+def answer(
+    model: Any,
+    tokenizer: Any,
+    prompt: str,
+    sampling: Sampling,
+    seed: int | None,
+    show: Callable[[str], None] | None = None,
+    before: str = "",
+    after: str = "",
+    stopped: Callable[[], bool] | None = None,
+) -> Written:
+    """What the model writes after the prompt, the same for the same seed; shown as it comes, `before` and `after`
+    around it.
+
+    Raises StageError where the prompt leaves no room for a token.
+    """
+    import torch
+
+    from tuiftune.training.generation import prompt_ids, write
+
     if seed is not None:
         torch.manual_seed(seed)
     ids = prompt_ids(tokenizer, prompt)
-    if as_json:
-        with Waiting("writing"):
-            text = continue_text(model, tokenizer, ids, sampling)
-        print(json.dumps({"prompt": prompt, "text": text}, ensure_ascii=False))
-        return
-    streamer = Streamer(tokenizer, ids, _print, prompt)
-    continue_text(model, tokenizer, ids, sampling, streamer)
+    streamer = Streamer(tokenizer, ids, show, before, after) if show else None
+    return write(model, tokenizer, ids, sampling, streamer, stopped)
 
 
 def _print(text: str) -> None:
@@ -71,8 +110,11 @@ def _print(text: str) -> None:
 class Streamer:
     """Shows each token's text as soon as it is whole characters; transformers calls put and end."""
 
-    def __init__(self, tokenizer: Any, ids: list[int], show: Callable[[str], None], prompt: str = "") -> None:
-        self._tokenizer, self._ids, self._show, self._prompt = tokenizer, ids, show, prompt
+    def __init__(
+        self, tokenizer: Any, ids: list[int], show: Callable[[str], None], before: str = "", after: str = "\n"
+    ) -> None:
+        self._tokenizer, self._ids, self._show = tokenizer, ids, show
+        self._before, self._after = before, after
         self._new: list[int] = []
         self._shown = 0
         self._prompt_came = False
@@ -80,14 +122,14 @@ class Streamer:
     def put(self, value: Any) -> None:
         if not self._prompt_came:  # the first call is the prompt, once it is known to fit
             self._prompt_came = True
-            self._show(self._prompt)
+            self._show(self._before)
             return
         self._new += value.tolist()
         self._advance(last=False)
 
     def end(self) -> None:
         self._advance(last=True)
-        self._show("\n")
+        self._show(self._after)
 
     def _advance(self, last: bool) -> None:
         from tuiftune.training.generation import after_prompt
@@ -100,7 +142,7 @@ class Streamer:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tuiftune.training.generate", description=__doc__)
-    parser.add_argument("model", type=Path, help="folder of a finished model")
+    parser.add_argument("model", type=Path, help="folder of a model")
     parser.add_argument("prompt")
     parser.add_argument("--max-new-tokens", type=_at_least(int, 1), default=Sampling.max_new_tokens)
     parser.add_argument(
@@ -109,6 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--top-k", type=_at_least(int, 0), default=Sampling.top_k, help="0 for all")
     parser.add_argument("--top-p", type=_probability, default=Sampling.top_p)
     parser.add_argument("--seed", type=_at_least(int, 0), help="the same text again")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--run", type=Path, help="folder of the run that made the model")
+    parser.add_argument("--base", action="store_true", help="MODEL is a run's folder: what it started from")
     parser.add_argument("--json", action="store_true", help="one JSON object at the end")
     return parser
 

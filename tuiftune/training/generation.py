@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -12,6 +14,17 @@ from tuiftune.training.positions import position_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a model wrote after a prompt."""
+
+    text: str
+    tokens: int
+    """With the one that ended it, where one did."""
+    ended: Literal["end", "length", "limit", "stopped"]
+    """By the model itself; by as many tokens as were asked for, or as it takes; by a person."""
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
@@ -30,23 +43,53 @@ def continue_text(
     sampling: Sampling,
     streamer: Any = None,
 ) -> str:
-    """The text after `ids`. Draws from torch's random numbers: seed them before.
+    """The text that `write` has after `ids`."""
+    return write(model, tokenizer, ids, sampling, streamer).text
 
-    Raises StageError where the prompt leaves no room for a token.
+
+def write(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    ids: list[int],
+    sampling: Sampling,
+    streamer: Any = None,
+    stopped: Callable[[], bool] | None = None,
+) -> Written:
+    """Go on from `ids` until the model ends the text, or `stopped`, asked after each token, says so.
+
+    Draws from torch's random numbers: seed them before. Raises StageError where the prompt leaves no room for a token.
     """
     limit = position_limit(model.config)
     room = sampling.max_new_tokens if limit is None else min(sampling.max_new_tokens, limit - len(ids))
     if room < 1:
         raise StageError(f"the prompt has {len(ids):,} tokens, but the model takes {limit:,} with the answer")
     tokens = torch.tensor([ids], device=model.device)
+    settings = _settings(model, tokenizer, sampling, room)
     with torch.no_grad():
         written = model.generate(
             input_ids=tokens,
             attention_mask=torch.ones_like(tokens),
-            generation_config=_settings(model, tokenizer, sampling, room),
+            generation_config=settings,
             streamer=streamer,
+            **({"stopping_criteria": _stopping(stopped)} if stopped else {}),
         )
-    return after_prompt(tokenizer, ids, written[0, len(ids) :].tolist())
+    new: list[int] = written[0, len(ids) :].tolist()
+    ended: Literal["end", "length", "limit", "stopped"] = "stopped"
+    if new and new[-1] in settings.eos_token_id:
+        ended = "end"
+    elif len(new) == room:
+        ended = "length" if room == sampling.max_new_tokens else "limit"
+    return Written(after_prompt(tokenizer, ids, new), len(new), ended)
+
+
+def _stopping(stopped: Callable[[], bool]) -> Any:
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    class Asked(StoppingCriteria):  # type: ignore[misc]
+        def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:  # noqa: ARG002
+            return torch.full((input_ids.shape[0],), stopped(), dtype=torch.bool, device=input_ids.device)
+
+    return StoppingCriteriaList([Asked()])
 
 
 def after_prompt(tokenizer: PreTrainedTokenizerBase, ids: list[int], new: list[int]) -> str:

@@ -107,16 +107,22 @@ def load_folder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenize
     Always float32: bf16 logits of GPT-2 lie 0.5 apart (they are near -100), which moves its perplexity.
     Raises StageError where the folder holds no model.
     """
-    import torch
-
     from tuiftune.training.precision import choose_device
+
+    model, tokenizer = read_folder(folder)
+    return model.to(choose_device()), tokenizer
+
+
+def read_folder(folder: str | Path, trust_remote_code: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """`load_folder` on the CPU. `trust_remote_code`: run Python code that comes with the model."""
+    import torch
 
     folder = Path(folder).absolute()
     if not (folder / "config.json").is_file():
         raise StageError(f"{folder}: no finished model is there (no config.json). Is the run still training?")
-    options = ModelOptions(name=str(folder))
+    options = ModelOptions(name=str(folder), trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(options, folder.parent)
-    return load_model(options, folder.parent, torch.float32, tokenizer).to(choose_device()).eval(), tokenizer
+    return load_model(options, folder.parent, torch.float32, tokenizer).eval(), tokenizer
 
 
 def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, place: Path) -> None:

@@ -33,6 +33,7 @@ PLACES = (
     PlaceInfo("3", "runs", "Runs", "RunsScreen", about="all runs, compared, kept in order; the queue"),
     PlaceInfo("6", "plugins", "Plugins", "PluginsScreen", about="stages with their options; a plugin of your own"),
     PlaceInfo("4", "data", "Data", "DataScreen", about="what a profile would train on"),
+    PlaceInfo("5", "playground", "Playground", "PlaygroundScreen", "Play", about="ask a run's models and its base"),
 )
 BY_NAME = {place.name: place for place in PLACES}
 
