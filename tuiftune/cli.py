@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from tuiftune import __version__
+from tuiftune.commands import editing as editing_commands
 from tuiftune.errors import ProfileError, RunFailed, TuiftuneError
 from tuiftune.paths import find_workspace
 from tuiftune.sampling import Sampling
@@ -532,6 +533,9 @@ def plugins(stage: str | None, json_wanted: bool) -> None:
     else:
         output.fact(output.plugins_table(found))
 
+
+commands.add_command(editing_commands.duplicate)
+commands.add_command(editing_commands.edit)
 
 if __name__ == "__main__":
     main()

@@ -115,31 +115,43 @@ def options(found: Sequence[OptionInfo]) -> str:
         default = "required" if option.required else f"default {json.dumps(option.default, ensure_ascii=False)}"
         if not option.required and option.default is None:
             default = "left out by default"
-        lines += [one_line(f"{option.name}: {option.type}, {default}"), one_line(f"    {option.description}"), ""]
+        known = ", ".join(
+            part for part in (option.type, option.bounds, option.unit and f"in {option.unit}", default) if part
+        )
+        lines += [one_line(f"{option.name}: {known}"), one_line(f"    {option.description}"), ""]
     return "\n".join(lines).rstrip() or "no options"
 
 
 def effective_profile(profile: ResolvedProfile) -> str:
     """`tuiftune show`: the whole profile as TOML, each value with where it comes from."""
+    lines = [f"# {profile.name}: {profile.path}"]
+    for _, text, where in effective_lines(profile):
+        lines.append(f"{text:<40}  # {where}" if where and "\n" not in text else text)
+    return "\n".join(lines)
+
+
+def effective_lines(profile: ResolvedProfile) -> Iterator[tuple[str, str, str]]:
+    """The whole profile as TOML: of each value its dotted key, its text (one of several lines is one), and where it
+    comes from; of a table's heading and of a blank the text alone."""
     import tomli_w
 
-    return "\n".join(
-        [f"# {profile.name}: {profile.path}", *_toml_lines(profile.effective, "", profile.origin, tomli_w.dumps)]
-    )
+    yield from _toml_lines(profile.effective, "", "", profile.origin, tomli_w.dumps)
 
 
-def _toml_lines(data: dict[str, Any], prefix: str, origin: dict[str, str], dumps: Any) -> Iterator[str]:
+def _toml_lines(
+    data: dict[str, Any], prefix: str, heading: str, origin: dict[str, str], dumps: Any
+) -> Iterator[tuple[str, str, str]]:
+    """`prefix` is that of the keys, with the numbers of stages; `heading` that of the names of tables."""
     tables = {}
     for key, value in data.items():
         if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
             tables[key] = value
             continue
-        text = dumps({key: value}).strip()
-        where = origin.get(f"{prefix}{key}")
-        yield f"{text:<40}  # {where}" if where and "\n" not in text else text
+        yield f"{prefix}{key}", dumps({key: value}).strip(), origin.get(f"{prefix}{key}", "")
     for key, value in tables.items():
         for number, item in enumerate(value if isinstance(value, list) else [value]):
             inside = f"{prefix}{key}" + (f".{number}" if isinstance(value, list) else "")
-            yield ""
-            yield f"[[{prefix}{key}]]" if isinstance(value, list) else f"[{prefix}{key}]"
-            yield from _toml_lines(item, f"{inside}.", origin, dumps)
+            name = f"{heading}{key}"
+            yield "", "", ""
+            yield "", f"[[{name}]]" if isinstance(value, list) else f"[{name}]", ""
+            yield from _toml_lines(item, f"{inside}.", f"{name}.", origin, dumps)
