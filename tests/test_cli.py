@@ -191,8 +191,8 @@ def test_check_without_a_name_finds_what_cannot_be_read_at_all(cli: Cli, workspa
 
 def test_the_options_of_a_stage_are_listed(cli: Cli) -> None:
     listed = cli("plugins", "causal_lm").stdout
-    assert "max_steps: integer, at least 1, left out by default\n    optimizer steps in all" in listed
-    assert "learning_rate: float, above 0, default 5e-05" in listed
+    assert "max_steps: integer, at least 1, in steps, left out by default\n    optimizer steps in all" in listed
+    assert "learning_rate: float, more than 0, default 5e-05" in listed
     options = {option["name"]: option for option in json.loads(cli("plugins", "run", "--json").stdout)}
     assert options["keep_checkpoints"]["default"] == 2
     wrong = cli("plugins", "causal")

@@ -45,6 +45,19 @@ def test_the_options_of_a_stage_are_those_of_its_class_and_of_the_core(workspace
     assert all(stage.summary for stage in found.values())
 
 
+def test_an_option_tells_its_bounds_its_choices_and_its_unit(workspace: Path) -> None:
+    found = read_catalog(workspace)
+    train = {option.name: option for option in found.options_of("causal_lm")}
+    assert train["schedule"].choices == ["linear", "cosine", "constant"]
+    assert (train["batch_tokens"].choices, train["batch_tokens"].minimum) == (["auto"], 1)
+    assert (train["epochs"].more_than, train["epochs"].minimum) == (0, None)
+    assert (train["max_steps"].unit, train["epochs"].unit) == ("steps", "")
+    assert {option.name: option.bounds for option in found.sections["profile"]} == {
+        "description": "",
+        "seed": "at least 0 and less than 4294967296",
+    }
+
+
 def test_a_stages_options_without_a_json_schema_are_listed_all_the_same(workspace: Path) -> None:
     (workspace / "plugins" / "odd.py").write_text(
         "import tuiftune\nfrom typing import Any\nfrom pydantic import ConfigDict\n\n"

@@ -31,8 +31,26 @@ class OptionInfo:
     default: Any
     required: bool
     description: str
-    bounds: str = ""
-    """What its value must keep to, in words: 'at least 1', 'above 0, at most 1'; empty where it is free."""
+    choices: list[Any] = field(default_factory=list)
+    """The values it is one of; with another type in `type` beside them, values that it also may have."""
+    minimum: float | None = None
+    maximum: float | None = None
+    more_than: float | None = None
+    less_than: float | None = None
+    """Bounds of its number; the latter two do not belong to it."""
+    unit: str = ""
+    """What its number counts, e.g. 'tokens'; empty where the description says it, or where there is none."""
+
+    @property
+    def bounds(self) -> str:
+        """In words: 'at least 1', 'more than 0 and at most 1'; empty where there are none."""
+        words = (
+            ("at least", self.minimum),
+            ("more than", self.more_than),
+            ("at most", self.maximum),
+            ("less than", self.less_than),
+        )
+        return " and ".join(f"{word} {bound:.15g}" for word, bound in words if bound is not None)
 
 
 @dataclass(frozen=True)
@@ -83,7 +101,7 @@ class Catalog:
     plugins: list[PluginInfo]
     stages: list[StageInfo]
     sections: dict[str, list[OptionInfo]]
-    """Options of the `model` and `run` tables."""
+    """Options of the `model` and `run` tables, and as 'profile' those that stand above all tables."""
     profiles: list[ProfileInfo]
 
     def options_of(self, name: str) -> list[OptionInfo]:
@@ -168,13 +186,20 @@ def check_plugin(path: Path, timeout_s: float = TIMEOUT_S) -> PluginCheck:
     return PluginCheck(PluginInfo(**data["plugin"]), **found)
 
 
-def _describe(arguments: list[str], timeout_s: float) -> dict[str, Any]:
+def resolve_draft(workspace: Path, path: Path, text: str, timeout_s: float = TIMEOUT_S) -> ResolvedProfile:
+    """A profile that is not saved yet: `text` is what its file at `path` would say. As `resolve_profile`; a problem of
+    one of its own keys names no file."""
+    data = _describe(["draft", str(workspace), str(path)], timeout_s, text)
+    return ResolvedProfile(**_with_problems(data))
+
+
+def _describe(arguments: list[str], timeout_s: float, text: str = "") -> dict[str, Any]:
     """Run the child and read its JSON; what plugins print goes to its stderr and is not mixed in."""
     limit = f"--plugin-limit-s={timeout_s / 3:.1f}"
     try:
         done = subprocess.run(
             python("-m", "tuiftune.describe", limit, *arguments),
-            stdin=subprocess.DEVNULL,
+            input=text.encode("utf-8"),
             capture_output=True,
             timeout=timeout_s,
             check=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,16 +15,13 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 from tuiftune.errors import Problem
 from tuiftune.options import ModelOptions, Options, RunOptions
 from tuiftune.plugins import LoadedStage, Registry
-from tuiftune.stage import CORE_OPTIONS, KINDS, Stage
+from tuiftune.sections import KINDS, LISTS, SECTIONS, dotted, named_stages
+from tuiftune.stage import CORE_OPTIONS, Stage
 from tuiftune.toml_lines import KeyPath
 
 DEFAULT_VALIDATION = 0.1
 DEFAULT_STREAMING = False
 DEFAULT_SEED = 42
-SECTIONS = ("extends", "description", "seed", "model", "dataset", "preprocess", "train", "evaluate", "run")
-LISTS = ("preprocess", "evaluate")
-"""Sections that are arrays of tables."""
-
 OTHER_NAMES = {
     "num_train_epochs": "epochs",
     "num_epochs": "epochs",
@@ -121,12 +118,6 @@ def check_options(stage: type[Stage], options: dict[str, Any]) -> tuple[Options 
     stranger = f"not an option of {stage.kind} stage {stage.name!r}"
     checked = checker._validated((stage.kind,), stage.Options, dict(options), stranger)
     return checked, checker.result.problems
-
-
-def dotted(path: Iterable[str | int]) -> str:
-    """A key as a profile's reader writes it: `preprocess.0.max_length`."""
-    parts = [str(part) for part in path]
-    return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part) for part in parts)
 
 
 class _Checker:
@@ -389,18 +380,6 @@ class _Checker:
 _TABLES: dict[str, type[Options]] = {"model": ModelOptions, "run": RunOptions}
 
 
-def named_stages(table: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """The path and the name of every stage a profile's table names, in the order of the pipeline."""
-    for kind in KINDS:
-        value = table.get(kind)
-        items: list[tuple[KeyPath, Any]] = [((kind,), value)]
-        if kind in LISTS:
-            items = [((kind, index), item) for index, item in enumerate(value if isinstance(value, list) else [])]
-        for path, item in items:
-            if isinstance(item, dict) and isinstance(item.get("stage"), str):
-                yield path, item["stage"]
-
-
 def _options_of(path: KeyPath, cls: type[Options]) -> list[str]:
     return [*cls.model_fields, *CORE_OPTIONS.get(str(path[0]), ())]
 
@@ -580,15 +559,23 @@ def _got(value: Any) -> str:
 # Options as a reader sees them
 
 
-def type_words(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """A JSON schema's type in TOML's words: "integer", "'a' | 'b'", "float | string"."""
+def members(schema: dict[str, Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
+    """A JSON schema's types: one, or those of a union, names looked up and null left out."""
     if "$ref" in schema:
-        return type_words(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    if "const" in schema or "enum" in schema:
-        return " | ".join(repr(value) for value in schema.get("enum", [schema.get("const")]))
+        return members(definitions[schema["$ref"].rpartition("/")[2]], definitions)
     for union in ("anyOf", "oneOf"):
         if union in schema:
-            members = [type_words(member, definitions) for member in schema[union] if member.get("type") != "null"]
-            return " | ".join(dict.fromkeys(members))
+            return [each for member in schema[union] for each in members(member, definitions)]
+    return [] if schema.get("type") == "null" else [schema]
+
+
+def type_words(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """A JSON schema's type in TOML's words: "integer", "'a' | 'b'", "float | string"."""
+    return " | ".join(dict.fromkeys(_type_word(member) for member in members(schema, definitions)))
+
+
+def _type_word(schema: dict[str, Any]) -> str:
+    if "const" in schema or "enum" in schema:
+        return " | ".join(repr(value) for value in schema.get("enum", [schema.get("const")]))
     kind = str(schema.get("type", "value"))
     return {"number": "float", "object": "table"}.get(kind, kind)

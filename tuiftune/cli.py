@@ -11,6 +11,7 @@ import click
 
 from tuiftune import __version__
 from tuiftune.commands import compare as compare_commands
+from tuiftune.commands import editing as editing_commands
 from tuiftune.commands import plugin as plugin_commands
 from tuiftune.commands import runs as runs_commands
 from tuiftune.commands.common import follow_run, json_option, set_option
@@ -527,6 +528,8 @@ commands.add_command(plugin_commands.plugin)
 commands.add_command(serve)
 commands.add_command(generate)
 
+commands.add_command(editing_commands.duplicate)
+commands.add_command(editing_commands.edit)
 
 if __name__ == "__main__":
     main()

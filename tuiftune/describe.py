@@ -1,5 +1,5 @@
-"""python -P -m tuiftune.describe catalog WORKSPACE | resolve WORKSPACE NAME [KEY=VALUE ...] | check FILE: JSON for
-catalog.py.
+"""python -P -m tuiftune.describe catalog WORKSPACE | resolve WORKSPACE NAME [KEY=VALUE ...] | draft WORKSPACE PATH
+| check FILE: JSON for catalog.py. The text of a draft, a profile that is not saved, comes on stdin.
 
 The user's plugins are imported here, in a process of its own, so that no viewer pays for what they do.
 """
@@ -17,11 +17,11 @@ from pydantic_core import to_jsonable_python
 
 from tuiftune import plugin_check
 from tuiftune.catalog import Catalog, OptionInfo, ProfileInfo, StageInfo
-from tuiftune.check import DEFAULT_STREAMING, DEFAULT_VALIDATION, type_words
+from tuiftune.check import DEFAULT_SEED, DEFAULT_STREAMING, DEFAULT_VALIDATION, members, type_words
 from tuiftune.options import ModelOptions, Options, RunOptions
 from tuiftune.paths import display
 from tuiftune.plugins import LoadedStage, Registry, load_registry
-from tuiftune.profile import ProfileFile, list_profiles, resolve
+from tuiftune.profile import ProfileFile, list_profiles, resolve, resolve_draft
 from tuiftune.stage import CORE_OPTIONS, stage_summary
 
 PLUGIN_LIMIT_S = 10.0
@@ -47,6 +47,26 @@ DATASET_OPTIONS = [
 ]
 """Of every dataset stage: the core splits, and streams."""
 
+PROFILE_OPTIONS = [
+    OptionInfo(
+        name="description",
+        type="string",
+        default=None,
+        required=False,
+        description="what the profile is for, on the menu and in lists",
+    ),
+    OptionInfo(
+        name="seed",
+        type="integer",
+        default=DEFAULT_SEED,
+        required=False,
+        description="of the split, the shuffling, the weights made from scratch and the samples",
+        minimum=0,
+        less_than=2**32,
+    ),
+]
+"""What stands above all tables of a profile."""
+
 
 def main(arguments: list[str]) -> None:
     """Answer on the real stdout; whatever plugins and their libraries print goes to stderr."""
@@ -57,21 +77,22 @@ def main(arguments: list[str]) -> None:
     if arguments[0].startswith(LIMIT_OPTION):
         limit_s = float(arguments.pop(0).removeprefix(LIMIT_OPTION))
     command, place, *rest = arguments
+    text = sys.stdin.buffer.read().decode("utf-8") if command == "draft" else ""  # before a plugin could read it
     found: Any
     if command == "check":
         found = plugin_check.look_through(Path(place), limit_s)
     else:
         registry = load_registry(Path(place), limit_s, announced=True)
-        found = catalog(Path(place), registry) if command == "catalog" else _resolved(place, rest, registry)
+        if command == "catalog":
+            found = catalog(Path(place), registry)
+        elif command == "draft":
+            found = resolve_draft(Path(place), Path(rest[0]), text, registry)
+        else:
+            found = resolve(Path(place), rest[0], registry, rest[1:])
     with os.fdopen(answer_to, "w", encoding="utf-8") as stream:
         json.dump(asdict(found), stream, default=str)
     sys.stderr.flush()
     os._exit(0)  # a thread that a plugin left behind must not keep this process
-
-
-def _resolved(workspace: str, rest: list[str], registry: Registry) -> Any:
-    name, *overrides = rest
-    return resolve(Path(workspace), name, registry, overrides)
 
 
 def catalog(workspace: Path, registry: Registry) -> Catalog:
@@ -79,7 +100,7 @@ def catalog(workspace: Path, registry: Registry) -> Catalog:
     return Catalog(
         plugins=registry.plugins,
         stages=[_stage(loaded) for loaded in registry.stages.values()],
-        sections={"model": options_of(ModelOptions), "run": options_of(RunOptions)},
+        sections={"profile": PROFILE_OPTIONS, "model": options_of(ModelOptions), "run": options_of(RunOptions)},
         profiles=[_profile(workspace, file, registry) for file in list_profiles(workspace)],
     )
 
@@ -98,56 +119,50 @@ def _stage(loaded: LoadedStage) -> StageInfo:
 
 def options_of(cls: type[Options]) -> list[OptionInfo]:
     """The options of a class, in the order they are written."""
-    described = _described(cls)
+    schemas = _schemas(cls)
     return [
         OptionInfo(
             name=name,
-            type=described.get(name, ("value", ""))[0],
             default=None if info.is_required() else _default(info.get_default(call_default_factory=True)),
             required=info.is_required(),
             description=info.description or "",
-            bounds=described.get(name, ("value", ""))[1],
+            **schemas.get(name, {"type": "value"}),
         )
         for name, info in cls.model_fields.items()
     ]
 
 
-def _described(cls: type[Options]) -> dict[str, tuple[str, str]]:
-    """Type and bounds by option; empty where a stranger's types have no JSON schema."""
+def _schemas(cls: type[Options]) -> dict[str, dict[str, Any]]:
+    """Type, choices and bounds by option; empty where a stranger's types have no JSON schema."""
     try:
         schema = cls.model_json_schema()
         definitions = schema.get("$defs", {})
-        return {
-            name: (type_words(found, definitions), bounds_words(found, definitions))
-            for name, found in schema.get("properties", {}).items()
-        }
+        return {name: _described(found, definitions) for name, found in schema.get("properties", {}).items()}
     except Exception as error:  # a type of the plugin's own that says nothing about itself
         print(f"{cls.__module__}: {type(error).__name__}: {error}", file=sys.stderr)
         return {}
 
 
 BOUNDS = {
-    "exclusiveMinimum": "above {:,}",
-    "minimum": "at least {:,}",
-    "exclusiveMaximum": "below {:,}",
-    "maximum": "at most {:,}",
-    "multipleOf": "a multiple of {:,}",
-    "minLength": "at least {:,} characters",
-    "maxLength": "at most {:,} characters",
-    "minItems": "at least {:,} items",
-    "maxItems": "at most {:,} items",
+    "minimum": "minimum",
+    "maximum": "maximum",
+    "exclusiveMinimum": "more_than",
+    "exclusiveMaximum": "less_than",
 }
-"""JSON schema's keywords in words, in the order they are said."""
+"""JSON schema's word -> OptionInfo's."""
 
 
-def bounds_words(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """What a value must keep to: 'above 0, at most 1'; of one of several types what holds for each."""
-    if "$ref" in schema:
-        return bounds_words(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    said = [words.format(schema[key]) for key, words in BOUNDS.items() if isinstance(schema.get(key), int | float)]
-    for union in ("anyOf", "oneOf"):
-        said += [words for member in schema.get(union, ()) if (words := bounds_words(member, definitions))]
-    return ", ".join(dict.fromkeys(said))
+def _described(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """What a JSON schema says about one option, whichever member of a union says it."""
+    found: dict[str, Any] = {"type": type_words(schema, definitions), "choices": []}
+    if isinstance(schema.get("unit"), str):
+        found["unit"] = schema["unit"]
+    for member in members(schema, definitions):
+        found["choices"] += member.get("enum", [member["const"]] if "const" in member else [])
+        for word, name in BOUNDS.items():
+            if isinstance(member.get(word), int | float):
+                found[name] = member[word]
+    return found
 
 
 def _default(value: Any) -> Any:

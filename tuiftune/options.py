@@ -73,7 +73,10 @@ class RunOptions(Options):
         True, description="of a queued run: wait for other programs that compute on its GPU, another user's too"
     )
     stop_grace: float = Field(
-        120.0, gt=0, description="seconds a stop may take for its checkpoint before the worker is killed"
+        120.0,
+        gt=0,
+        json_schema_extra={"unit": "s"},
+        description="seconds a stop may take for its checkpoint before the worker is killed",
     )
     disk_reserve: Size = Field(
         "256MiB",
@@ -85,8 +88,13 @@ class RunOptions(Options):
         description="most disk space for checkpoints: beyond it the oldest are removed, never the newest or the best",
     )
     max_restarts: int = Field(
-        3, ge=0, description="times a worker that crashed is started again without having come any further"
+        3,
+        ge=0,
+        description="times a worker that crashed is started again without having come any further",
     )
     max_temperature: float | None = Field(
-        None, gt=0, description="degrees Celsius of a GPU of the run above which it is held until the GPU has cooled"
+        None,
+        gt=0,
+        json_schema_extra={"unit": "°C"},
+        description="degrees Celsius of a GPU of the run above which it is held until the GPU has cooled",
     )

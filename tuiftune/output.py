@@ -122,8 +122,8 @@ def options(found: Sequence[OptionInfo]) -> str:
 
 
 def type_and_bounds(option: OptionInfo) -> str:
-    """`integer, at least 1`."""
-    return f"{option.type}, {option.bounds}" if option.bounds else option.type
+    """`integer, at least 1, in steps`."""
+    return ", ".join(part for part in (option.type, option.bounds, option.unit and f"in {option.unit}") if part)
 
 
 def default_words(option: OptionInfo) -> str:
@@ -137,25 +137,34 @@ def default_words(option: OptionInfo) -> str:
 
 def effective_profile(profile: ResolvedProfile) -> str:
     """`tuiftune show`: the whole profile as TOML, each value with where it comes from."""
+    lines = [f"# {profile.name}: {profile.path}"]
+    for _, text, where in effective_lines(profile):
+        lines.append(f"{text:<40}  # {where}" if where and "\n" not in text else text)
+    return "\n".join(lines)
+
+
+def effective_lines(profile: ResolvedProfile) -> Iterator[tuple[str, str, str]]:
+    """The whole profile as TOML: of each value its dotted key, its text (one of several lines is one), and where it
+    comes from; of a table's heading and of a blank the text alone."""
     import tomli_w
 
-    return "\n".join(
-        [f"# {profile.name}: {profile.path}", *_toml_lines(profile.effective, "", profile.origin, tomli_w.dumps)]
-    )
+    yield from _toml_lines(profile.effective, "", "", profile.origin, tomli_w.dumps)
 
 
-def _toml_lines(data: dict[str, Any], prefix: str, origin: dict[str, str], dumps: Any) -> Iterator[str]:
+def _toml_lines(
+    data: dict[str, Any], prefix: str, heading: str, origin: dict[str, str], dumps: Any
+) -> Iterator[tuple[str, str, str]]:
+    """`prefix` is that of the keys, with the numbers of stages; `heading` that of the names of tables."""
     tables = {}
     for key, value in data.items():
         if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
             tables[key] = value
             continue
-        text = dumps({key: value}).strip()
-        where = origin.get(f"{prefix}{key}")
-        yield f"{text:<40}  # {where}" if where and "\n" not in text else text
+        yield f"{prefix}{key}", dumps({key: value}).strip(), origin.get(f"{prefix}{key}", "")
     for key, value in tables.items():
         for number, item in enumerate(value if isinstance(value, list) else [value]):
             inside = f"{prefix}{key}" + (f".{number}" if isinstance(value, list) else "")
-            yield ""
-            yield f"[[{prefix}{key}]]" if isinstance(value, list) else f"[{prefix}{key}]"
-            yield from _toml_lines(item, f"{inside}.", origin, dumps)
+            name = f"{heading}{key}"
+            yield "", "", ""
+            yield "", f"[[{name}]]" if isinstance(value, list) else f"[{name}]", ""
+            yield from _toml_lines(item, f"{inside}.", f"{name}.", origin, dumps)

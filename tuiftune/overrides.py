@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuiftune.check import LISTS, SECTIONS, dotted, named_stages
 from tuiftune.errors import Problem, ProfileError
 from tuiftune.paths import ASSET_PREFIX
+from tuiftune.sections import LISTS, SECTIONS, dotted, named_stages
 from tuiftune.toml_lines import KeyPath, parse
 
 __all__ = ["SOURCE", "Override", "address", "made_absolute", "parse_all"]

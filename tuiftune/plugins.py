@@ -32,7 +32,8 @@ from tuiftune.catalog import LOADED, LOADING, PluginInfo
 from tuiftune.errors import PluginError, Problem
 from tuiftune.options import Options
 from tuiftune.paths import display, plugin_folder
-from tuiftune.stage import CORE_OPTIONS, KINDS, Evaluator, Stage
+from tuiftune.sections import KINDS
+from tuiftune.stage import CORE_OPTIONS, Evaluator, Stage
 
 __all__ = ["BUILTINS", "LoadedStage", "Registry", "load_builtins", "load_file", "load_registry"]
 

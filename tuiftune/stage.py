@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Context", "DatasetLoader", "Evaluator", "Preprocessor", "Recorder", "Signals", "Stage", "Trainer"]
 
-KINDS = ("dataset", "preprocess", "train", "evaluate")
-"""In the order of the pipeline."""
-
 HOLD_S = 0.1
 """How soon a run that waits goes on."""
 

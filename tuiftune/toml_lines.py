@@ -67,6 +67,11 @@ def statements(text: str) -> Iterator[Statement]:
         yield Statement(begin_line, text[begin:])
 
 
+def comments(text: str) -> list[str]:
+    """The comments of a valid TOML text, in order."""
+    return [token.group().rstrip() for token in _TOKEN.finditer(text) if token.lastgroup == "comment"]
+
+
 def key_lines(text: str) -> dict[KeyPath, int]:
     """The line of every table, key and array element of a valid TOML text: where its statement begins.
 

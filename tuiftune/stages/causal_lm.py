@@ -17,7 +17,10 @@ class CausalLM(tuiftune.Trainer):
     class Options(tuiftune.Options):
         epochs: float = Field(3.0, gt=0, description="passes over the training data; parts of one are allowed")
         max_steps: int | None = Field(
-            None, ge=1, description="optimizer steps in all, in place of epochs; data is repeated as needed"
+            None,
+            ge=1,
+            json_schema_extra={"unit": "steps"},
+            description="optimizer steps in all, in place of epochs; data is repeated as needed",
         )
         batch_size: int = Field(4, ge=1, description="batch_size x grad_accum are the samples of an optimizer step")
         grad_accum: int = Field(
@@ -31,10 +34,12 @@ class CausalLM(tuiftune.Trainer):
         tokens_per_step: int | None = Field(
             None,
             ge=1,
+            json_schema_extra={"unit": "tokens"},
             description="tokens of an optimizer step, about, in place of batch_size x grad_accum x processes samples",
         )
         batch_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
             None,
+            json_schema_extra={"unit": "tokens"},
             description="tokens, padding included, that go through the model at once; changes memory and speed only. "
             "When left out: 1,024 on a CPU; on a GPU what batch_size of the longest samples take, at least 2,048. "
             "'auto' for as many as the memory takes, tried before the first step",
@@ -42,7 +47,10 @@ class CausalLM(tuiftune.Trainer):
         learning_rate: float = Field(5e-5, gt=0, description="AdamW's highest learning rate")
         weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay; biases and norms have none")
         warmup_steps: float = Field(
-            0, ge=0, description="steps over which the learning rate rises; below 1, that part of all steps"
+            0,
+            ge=0,
+            json_schema_extra={"unit": "steps"},
+            description="steps over which the learning rate rises; below 1, that part of all steps",
         )
         schedule: Literal["linear", "cosine", "constant"] = Field(
             "linear", description="how the learning rate falls to 0 after the warm-up, or that it does not"
@@ -60,20 +68,34 @@ class CausalLM(tuiftune.Trainer):
         gradient_checkpointing: bool = Field(
             False, description="compute activations again in the backward pass: less memory, some 30% slower"
         )
-        eval_every: int = Field(0, ge=0, description="steps between evaluations; 0 for one each epoch")
-        sample_every: int = Field(0, ge=0, description="steps between samples; 0 for some with each evaluation")
-        save_every: int = Field(0, ge=0, description="steps between checkpoints; 0 for one each epoch")
+        eval_every: int = Field(
+            0, ge=0, json_schema_extra={"unit": "steps"}, description="steps between evaluations; 0 for one each epoch"
+        )
+        sample_every: int = Field(
+            0,
+            ge=0,
+            json_schema_extra={"unit": "steps"},
+            description="steps between samples; 0 for some with each evaluation",
+        )
+        save_every: int = Field(
+            0, ge=0, json_schema_extra={"unit": "steps"}, description="steps between checkpoints; 0 for one each epoch"
+        )
         log_every: int = Field(
-            1, ge=1, description="steps between figures; each is that of its step, not a mean over several"
+            1,
+            ge=1,
+            json_schema_extra={"unit": "steps"},
+            description="steps between figures; each is that of its step, not a mean over several",
         )
         nan_steps: int = Field(
             20,
             ge=0,
+            json_schema_extra={"unit": "steps"},
             description="end the run after so many recorded steps in a row whose loss is no finite number; 0 for never",
         )
         early_stopping: int = Field(
             0,
             ge=0,
+            json_schema_extra={"unit": "evaluations"},
             description="stop after so many evaluations without a lower loss, and keep the best weights; 0 for never",
         )
 

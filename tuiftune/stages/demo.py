@@ -26,10 +26,17 @@ class Demo(tuiftune.Trainer):
     makes_model: ClassVar[bool] = False
 
     class Options(tuiftune.Options):
-        steps: int = Field(60, ge=1, description="optimizer steps to pretend")
-        seconds_per_step: float = Field(0.05, ge=0, description="how long each takes, in seconds")
+        steps: int = Field(60, ge=1, json_schema_extra={"unit": "steps"}, description="optimizer steps to pretend")
+        seconds_per_step: float = Field(
+            0.05, ge=0, json_schema_extra={"unit": "s"}, description="how long each takes, in seconds"
+        )
         epochs: int = Field(3, ge=1, description="passes over the data to pretend; each ends with an evaluation")
-        save_every: int = Field(10, ge=1, description="steps between checkpoints, which hold nothing but the step")
+        save_every: int = Field(
+            10,
+            ge=1,
+            json_schema_extra={"unit": "steps"},
+            description="steps between checkpoints, which hold nothing but the step",
+        )
         fail_at: int | None = Field(None, ge=1, description="step that fails with a sentence, as bad input does")
         crash_at: int | None = Field(None, ge=1, description="step that fails with a traceback, as a bug does")
 

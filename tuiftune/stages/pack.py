@@ -26,7 +26,9 @@ class Pack(tuiftune.Preprocessor):
     needs_validation = False
 
     class Options(tuiftune.Options):
-        block_size: int = tuiftune.Field(512, ge=8, description="tokens in a block")
+        block_size: int = tuiftune.Field(
+            512, ge=8, json_schema_extra={"unit": "tokens"}, description="tokens in a block"
+        )
         validation: bool = tuiftune.Field(
             False,
             description="pack the validation split too; its perplexity can then not be compared with that of runs "

@@ -25,11 +25,15 @@ class Perplexity(tuiftune.Evaluator):
 
     class Options(tuiftune.Options):
         batch_tokens: int = Field(
-            2048, ge=1, description="padded tokens that go through the model at once; changes memory and speed only"
+            2048,
+            ge=1,
+            json_schema_extra={"unit": "tokens"},
+            description="padded tokens that go through the model at once; changes memory and speed only",
         )
         stride: int | None = Field(
             None,
             ge=1,
+            json_schema_extra={"unit": "tokens"},
             description="also measure documents that were split in windows that move by so many tokens, each "
             "predicting only what the one before did not: `strided_loss` and `strided_perplexity`; window / stride "
             "times the work",

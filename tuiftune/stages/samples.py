@@ -25,7 +25,9 @@ class Samples(tuiftune.Evaluator):
             default_factory=list,
             description=f"texts to go on from; when empty, the openings of {OPENINGS} held-out samples",
         )
-        max_new_tokens: int = Field(64, ge=1, description="longest continuation, in tokens")
+        max_new_tokens: int = Field(
+            64, ge=1, json_schema_extra={"unit": "tokens"}, description="longest continuation, in tokens"
+        )
         temperature: float = Field(0.8, ge=0, description="higher is more varied; 0 takes the likeliest token")
         top_k: int = Field(50, ge=0, description="choose among so many likeliest tokens; 0 for all")
         top_p: float = Field(

@@ -35,7 +35,10 @@ class Tokenize(tuiftune.Preprocessor):
 
     class Options(tuiftune.Options):
         max_length: int = tuiftune.Field(
-            512, ge=8, description="tokens in a row at most, the end-of-text token included"
+            512,
+            ge=8,
+            json_schema_extra={"unit": "tokens"},
+            description="tokens in a row at most, the end-of-text token included",
         )
         overflow: Literal["split", "truncate"] = tuiftune.Field(
             "split",

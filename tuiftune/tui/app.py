@@ -45,7 +45,7 @@ from tuiftune.tui.screens.confirm import ConfirmScreen
 from tuiftune.tui.screens.help import HelpScreen
 from tuiftune.tui.screens.place import Place
 from tuiftune.tui.screens.problems import ProblemsScreen
-from tuiftune.tui.screens.profiles import ProfileChosen, ProfilesMarked, ProfilesScreen, RunOpened
+from tuiftune.tui.screens.profiles import EditingAsked, ProfileChosen, ProfilesMarked, ProfilesScreen, RunOpened
 from tuiftune.tui.screens.run import Asked, RunScreen
 from tuiftune.tui.starting import NOTICE_S, Starter
 from tuiftune.tui.watch import Watcher
@@ -261,6 +261,16 @@ class TuiftuneApp(App[None]):
 
     def on_profiles_marked(self, message: ProfilesMarked) -> None:
         self._starter.queue(message.names)
+
+    def on_editing_asked(self, message: EditingAsked) -> None:
+        from tuiftune.tui.edit import duplicate_profile, edit_profile  # the form: nobody waits for it at the start
+
+        def done(name: str | None) -> None:
+            if name is not None:
+                self._watcher.load_catalog()
+
+        edit = duplicate_profile if message.duplicate else edit_profile
+        edit(self, self._workspace, message.name, self._catalog.catalog, done)
 
     def on_profile_resolved(self, message: ProfileResolved) -> None:
         self._starter.resolved(message)

@@ -31,9 +31,9 @@ PLACES = (
     PlaceInfo("1", "profiles", "Profiles", "ProfilesScreen", about="choose what is trained, and start it"),
     PlaceInfo("2", "run", "Run", "RunScreen", about="one run, live or as it was"),
     PlaceInfo("3", "runs", "Runs", "RunsScreen", about="all runs, compared, kept in order; the queue"),
-    PlaceInfo("6", "plugins", "Plugins", "PluginsScreen", about="stages with their options; a plugin of your own"),
     PlaceInfo("4", "data", "Data", "DataScreen", about="what a profile would train on"),
     PlaceInfo("5", "playground", "Playground", "PlaygroundScreen", "Play", about="ask a run's models and its base"),
+    PlaceInfo("6", "plugins", "Plugins", "PluginsScreen", about="stages with their options; a plugin of your own"),
 )
 BY_NAME = {place.name: place for place in PLACES}
 

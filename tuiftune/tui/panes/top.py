@@ -35,6 +35,11 @@ class TopPane(Rows):
         self._columns: list[tuple[int, int, str]] = []
         """First and last column of each place, and its name."""
 
+    @property
+    def glance(self) -> Glance:
+        """What is shown, for a screen that lies over this one."""
+        return self._glance
+
     def show(self, glance: Glance) -> None:
         self._glance = glance
         self.redraw()

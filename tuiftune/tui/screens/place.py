@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.screen import Screen
@@ -37,12 +37,7 @@ class Place(Screen[None]):
         yield from ()
 
     def on_mount(self) -> None:
-        """Textual sets the classes of size after a first layout and frame; before it they save that frame."""
-        for size, breakpoints in (
-            (self.app.size.width, self.HORIZONTAL_BREAKPOINTS or self.app.HORIZONTAL_BREAKPOINTS),
-            (self.app.size.height, self.VERTICAL_BREAKPOINTS or self.app.VERTICAL_BREAKPOINTS),
-        ):
-            self.add_class(*[name for least, name in breakpoints or () if size >= least][-1:])
+        set_size_classes(self)
 
     # What the app hands to every place; each takes what it shows.
 
@@ -61,3 +56,13 @@ class Place(Screen[None]):
 
     def left(self) -> None:
         """Another place is shown now."""
+
+
+def set_size_classes(screen: Screen[Any]) -> None:
+    """For `on_mount`: Textual sets the classes of size after a first layout and frame; before it they save that one."""
+    app = screen.app
+    for size, breakpoints in (
+        (app.size.width, screen.HORIZONTAL_BREAKPOINTS or app.HORIZONTAL_BREAKPOINTS),
+        (app.size.height, screen.VERTICAL_BREAKPOINTS or app.VERTICAL_BREAKPOINTS),
+    ):
+        screen.add_class(*[name for least, name in breakpoints or () if size >= least][-1:])

@@ -278,7 +278,7 @@ class PluginsScreen(Place):
 
             title = f"What does {one_line(name, 40)} do?"
             lines = ["The template of that kind is written; all of it can be changed."]
-            self.app.push_screen(ChooseScreen(title, lines, KINDS), chosen)
+            self.app.push_screen(ChooseScreen(title, lines, list(KINDS.items())), chosen)
 
         lines = ["A file of that name is written into plugins/, with a small stage that works."]
         self.app.push_screen(AskScreen("What is the new plugin called?", lines, "my_data"), named)

@@ -53,6 +53,14 @@ class ProfilesMarked(Message):
 
 
 @dataclass
+class EditingAsked(Message):
+    """A profile is to be edited, or with `duplicate` another made that extends it."""
+
+    name: str
+    duplicate: bool
+
+
+@dataclass
 class RunOpened(Message):
     """Enter was pressed on a run."""
 
@@ -68,6 +76,7 @@ class ProfilesScreen(Place):
         "to this window. Type to filter, after / where a letter has another meaning here: every word must be in the "
         "name, the description or the pipeline; an arrow key ends the typing, escape clears the filter, and leaves "
         "where there is none. Space marks several for the queue, in the order of their marks; Enter queues them. "
+        "e edits the highlighted profile, d makes another one of it. "
         "Tab goes to the runs: any of them, ended ones too, opens with Enter."
     )
     AUTO_FOCUS = "#profiles"
@@ -76,6 +85,8 @@ class ProfilesScreen(Place):
     BINDINGS = [
         *(Binding(place.key, f"app.go({place.name!r})", show=False) for place in PLACES),  # before what is typed
         Binding("space", "mark", "Mark"),
+        Binding("d", "edit(True)", "Duplicate"),
+        Binding("e", "edit(False)", "Edit"),
         Binding("slash", "type('')", "Filter", key_display="/"),
         Binding("escape", "clear_filter", "Clear"),
         Binding("exclamation_mark", "problems", "Problems", key_display="!"),
@@ -301,7 +312,7 @@ class ProfilesScreen(Place):
             return bool(self.query_one(Filter).value) or self._typing
         if action == "leave":
             return not self.query_one(Filter).value and not self._typing
-        if action in ("mark", "type") and parameters in ((), ("",)):
+        if action in ("mark", "edit", "type") and parameters in ((), ("",), (True,), (False,)):
             return not self._typing and not isinstance(self.focused, RunList)
         if action == "leave_after_all":  # whose fingers know q on the run's screen presses it again here
             return self.query_one(Filter).value == "q"
@@ -316,6 +327,11 @@ class ProfilesScreen(Place):
         self._set_typing(False)
         self.query_one(Filter).value = ""
         self.query_one(ProfileList).focus()
+
+    def action_edit(self, duplicate: bool) -> None:
+        """The highlighted profile in the form, or another one that extends it."""
+        if self._profile is not None:
+            self.post_message(EditingAsked(self._profile.name, duplicate))
 
     def action_mark(self) -> None:
         """Mark the highlighted profile for the queue, or take its mark away; then the next one."""

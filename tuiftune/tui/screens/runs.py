@@ -26,7 +26,7 @@ from tuiftune.tui.panes.run_details import RunDetails
 from tuiftune.tui.screens.compare import CompareScreen
 from tuiftune.tui.screens.place import Place
 from tuiftune.tui.screens.rerun import RerunScreen
-from tuiftune.tui.screens.run import ResumeAsked, StopAsked
+from tuiftune.tui.screens.run import Asked
 from tuiftune.tui.screens.run_windows import TextWindow
 from tuiftune.tui.widgets.run_table import RunTable
 
@@ -325,11 +325,11 @@ class RunsScreen(Place):
 
     def action_resume(self) -> None:
         if self.table.run is not None:
-            self.post_message(ResumeAsked(Run(Path(self.table.run.path))))
+            self.post_message(Asked(Run(Path(self.table.run.path)), "resume"))
 
     def action_stop(self) -> None:
         if self.table.run is not None:
-            self.post_message(StopAsked(Run(Path(self.table.run.path))))
+            self.post_message(Asked(Run(Path(self.table.run.path)), "stop"))
 
     def action_queue(self, where: str) -> None:
         run = self.table.run
