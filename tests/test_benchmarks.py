@@ -56,7 +56,7 @@ def test_memory_that_was_allocated_for_a_while_is_seen(repository: Path, interpr
     assert 60 << 20 < int(done.stdout) < 200 << 20
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_watched_run_has_the_losses_of_the_bare_loop_it_is_compared_with(tmp_path: Path):
     place = overhead.prepare(tmp_path, assets() / "quickstart.txt", MODEL, 20)
@@ -67,7 +67,7 @@ def test_a_watched_run_has_the_losses_of_the_bare_loop_it_is_compared_with(tmp_p
     assert set(ours.others) == {"supervisor", "telemetry", "dashboard"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_our_start_takes_the_first_step_that_the_plain_script_takes(tmp_path: Path):
     """Same model, lines, order and step; theirs padded to 256. With a measured baseline the step is the same too."""
@@ -83,7 +83,7 @@ def test_our_start_takes_the_first_step_that_the_plain_script_takes(tmp_path: Pa
         assert returned < one.seconds
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_whose_processes_are_killed_ends_as_the_one_left_alone(repository: Path, interpreter: str):
     command = [interpreter, "-m", "benchmarks.torture", "--kills", "2", "--seed", "3"]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=200)

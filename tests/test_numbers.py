@@ -88,6 +88,7 @@ def test_a_loss_that_a_plugin_spoils_is_shown_as_it_is_and_ends_the_run_as_the_p
     assert [str(value) for value in view.curves["train/loss"].means[3:]] == ["nan"] * 4
 
 
+@pytest.mark.long
 def test_a_run_on_a_stream_is_stopped_and_resumed_as_if_nothing_had_been(
     workspace: Path, command_line: CommandLine
 ) -> None:

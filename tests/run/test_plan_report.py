@@ -57,7 +57,7 @@ def tuiftune(interpreter: str, cwd: Path, *arguments: str) -> subprocess.Complet
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_that_is_only_a_config_is_planned_without_its_data(workspace: Path, interpreter: str) -> None:
     (workspace / "profiles" / "mine.toml").write_text(SCRATCH)
     done = tuiftune(interpreter, workspace, "plan", "mine", "--vram", "1GiB", "--json")
@@ -91,7 +91,7 @@ def test_a_model_that_is_not_at_hand_ends_with_its_sentence(workspace: Path, int
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_gpt2_is_planned_for_12_gib_without_a_network(workspace: Path, interpreter: str) -> None:
     done = tuiftune(interpreter, workspace, "plan", "gpt2-text", "--vram", "12GiB", "--json")
     assert done.returncode == 0, done.stderr

@@ -95,6 +95,7 @@ def test_a_part_that_cannot_be_read_is_one_sentence(saved: Path, context: Callab
         run(context, path="sums", split="train[half]")
 
 
+@pytest.mark.long
 def test_without_a_network_it_says_what_to_do(context: Callable[..., Any]) -> None:
     with pytest.raises(StageError) as caught:
         run(context, path="owner/name")

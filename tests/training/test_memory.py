@@ -22,6 +22,7 @@ SMALL: dict[str, Any] = {"model_type": "gpt2", "n_layer": 4, "n_embd": 256, "n_h
 TINY = transformers.GPT2Config(n_layer=2, n_embd=64, n_head=2, vocab_size=1000, bos_token_id=1, eos_token_id=2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("environment", "tolerance"),
     [
@@ -30,7 +31,6 @@ TINY = transformers.GPT2Config(n_layer=2, n_embd=64, n_head=2, vocab_size=1000, 
         pytest.param({"MALLOC_MMAP_THRESHOLD_": "131072"}, 0.1, id="tensors alone"),
     ],
 )
-@pytest.mark.slow
 def test_the_estimate_is_what_a_step_of_a_process_takes(
     environment: dict[str, str], tolerance: float, interpreter: str
 ) -> None:
@@ -89,7 +89,7 @@ def test_attention_on_a_gpu_keeps_no_scores() -> None:
     assert growth("cpu") > 6  # with dropout torch has no other way on a CPU
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_gpt2_small_is_given_the_largest_budget_that_fits_12_gib() -> None:
     gpt2 = as_meta_model(transformers.GPT2Config())
     budget = largest_budget(gpt2, 512, "bf16", False, "cuda", 12 * GIB)
