@@ -63,7 +63,7 @@ async def test_a_profile_is_extended_changed_checked_undone_and_saved_by_keys(
 
         # A number, and what is wrong with another, in the words of tuiftune check.
         await pilot.press(*"/epochs", "enter")
-        await shown(pilot, "1 of 5", "float, more than 0", "from quickstart.toml:22   default 3.0")
+        await shown(pilot, "1 of 5", "float, more than 0", "quickstart.toml:22   default 3.0")
         await pilot.press("enter", "ctrl+u", *"abc", "enter")
         await shown(pilot, "! train.epochs: must be a number, got the string 'abc'", "! epochs")
         await pilot.press("enter", "ctrl+u", "5", "enter")
@@ -108,7 +108,7 @@ async def test_a_profile_is_extended_changed_checked_undone_and_saved_by_keys(
         await pilot.press("enter")
         await shown(pilot, "What is the profile to be called?", "my-quickstart")
         await pilot.press("ctrl+u", *"taken", "enter")
-        await shown(pilot, "there is a profile of that name")
+        await shown(pilot, "Choose another name", "taken")
         await pilot.press("ctrl+u", *"mine", "enter")
         while not pilot.app.done:  # type: ignore[attr-defined]
             await pilot.pause(0.02)

@@ -84,7 +84,7 @@ async def test_plugins_are_shown_with_all_there_is_to_know_and_one_is_begun(work
         assert "e opens it in your editor, r reads it again" in " ".join(app.plugins.query_one(PluginPane).text)
 
         await pilot.press("slash", *"mbox")  # e, n and r are letters here
-        text = await until(pilot, "/mbox█", "dataset stage", "float, above 0, at most 1; default 0.5")
+        text = await until(pilot, "/mbox█", "dataset stage", "float, more than 0 and at most 1;")
         assert "plugins/two.py" in text
         assert "string; required" in text
         assert "the file of mails" in text

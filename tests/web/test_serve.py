@@ -37,8 +37,13 @@ class Served:
         self.root, _, self.token = self.address.partition("?token=")
 
     def dashboards(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "tuiftune.web.dashboard" in child.cmdline()]
+        """Those that are at work; one that has just ended is none, though nobody may have collected it yet."""
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # ZombieProcess is one
+                if "tuiftune.web.dashboard" in child.cmdline():
+                    found.append(child)
+        return found
 
 
 @pytest.fixture
