@@ -160,7 +160,7 @@ async def test_the_editor_gets_the_terminal_and_the_line_that_is_to_blame(
     terminal = open_terminal([interpreter, "-P", "-m", "tuiftune.cli"], workspace, EDITOR=str(editor))
     await asyncio.to_thread(terminal.wait_for, "Plugins")
     terminal.type("6")
-    await asyncio.to_thread(terminal.wait_for, "could not be loaded")
+    await asyncio.to_thread(terminal.wait_for, "1 not loaded", "could not be loaded")
     terminal.type("e")
     await asyncio.to_thread(terminal.wait_for, "and watches nothing")
     said = editor.with_name("nano.said").read_text().split()
