@@ -78,20 +78,24 @@ def test_only_settings_that_differ_are_told_and_stages_by_their_name(trained: Ca
     ], "2 and 2.0 epochs are the same, and a description is no setting"
 
 
-def test_the_best_of_each_figure_is_marked_and_other_data_is_warned_about(trained: Callable[..., Run]) -> None:
+def test_the_best_of_each_figure_is_marked_but_where_other_data_makes_them_not_comparable(
+    trained: Callable[..., Run],
+) -> None:
     other = {**PROFILE, "dataset": {**PROFILE["dataset"], "validation": 0.2}}
     found = look([trained(1.2, PROFILE), trained(1.0, other), trained(3.0, other, steps=7, name="failed", reason="x")])
     rows = {row.label: row for row in compare.results(found)}
     assert rows["state"].texts == ["finished", "finished", "failed"]
     assert rows["step"].texts == ["60/60", "60/60", "7/60"]
-    assert rows["best perplexity"].best == {1}
+    assert rows["best perplexity"].best == frozenset(), "of other data"
     assert rows["best perplexity"].texts[2] == "—", "of the untouched model alone"
     assert rows["tokens/s"].best == {1}
     assert rows["tokens/s"].texts == ["83", "100", "33"]
     assert rows["baseline"].best == frozenset()
     assert "peak VRAM" not in rows, "none of them has any"
     assert "not comparable" in (compare.caution(found) or "")
-    assert compare.caution(look([trained(1.2, PROFILE), trained(1.0, changed(epochs=3))])) is None
+    alike = look([trained(1.2, PROFILE), trained(1.0, changed(epochs=3))])
+    assert compare.caution(alike) is None
+    assert {row.label: row for row in compare.results(alike)}["best perplexity"].best == {1}
 
 
 def test_a_frame_of_text_cuts_nothing_and_names_each_curve_by_its_letter(trained: Callable[..., Run]) -> None:

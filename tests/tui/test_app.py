@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.app import App
 
 from tuiftune.catalog import Catalog, ProfileInfo, ResolvedProfile
 from tuiftune.errors import PluginError, Problem, RunFailed, RunNotFound, TuiftuneError
@@ -22,6 +23,7 @@ from tuiftune.run.folder import Run
 from tuiftune.tui import starting, watch
 from tuiftune.tui.app import TuiftuneApp, run_dashboard
 from tuiftune.tui.screens.profiles import RunOpened
+from tuiftune.tui.screens.start import StartScreen
 
 SIZE = (100, 30)
 HEAVY = ("torch", "transformers", "datasets", "numpy", "pluggy", "pydantic", "accelerate", "pynvml")
@@ -184,6 +186,21 @@ async def test_a_value_is_changed_before_the_start_checked_anew_and_the_run_queu
         await shown(pilot, "2 runs, one after the other")
     assert asked == [[], ["train.epochs=5"], ["train.epochs=5", "x.y=1"], [], []]
     assert [one["epochs"] for one in queued] == [5, 3, 3]
+
+
+@pytest.mark.parametrize("height", [24, 14])
+async def test_the_keys_that_answer_the_start_are_there_however_much_there_is_to_say(shown: Any, height: int) -> None:
+    train = {"epochs": 3, "batch_size": 4, "grad_accum": 2, "learning_rate": 1e-3, "precision": "auto", "max_steps": 9}
+    about = dataclasses.replace(
+        resolved("x", notes=("code of the model's author will run. " * 12,)),
+        effective={"train": train, "dataset": {"path": "a.txt"}, "model": {"name": "gpt2"}},
+    )
+    app: App[None] = App()
+    async with app.run_test(size=(80, height)) as pilot:
+        app.push_screen(StartScreen(about, ()))
+        await pilot.pause()
+        await pilot.press(*["down"] * 7)
+        await shown(pilot, "Start x?", "enter start   e change", "▸ train.precision")
 
 
 @pytest.mark.usefixtures("catalog")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tuiftune.commands.common import json_option
 from tuiftune.errors import ProfileError, TuiftuneError
 from tuiftune.paths import find_workspace
 
@@ -18,7 +19,7 @@ from tuiftune.paths import find_workspace
     multiple=True,
     help="A value that NEW says differently, e.g. train.epochs=1. May be given several times.",
 )
-@click.option("--json", "json_wanted", is_flag=True, help="Print facts as JSON on stdout.")
+@json_option
 def duplicate(profile: str, new: str, overrides: tuple[str, ...], json_wanted: bool) -> None:
     """Make NEW, a profile of yours that extends PROFILE and says only what is different."""
     from tuiftune import catalog, output

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tuiftune.commands.common import json_option
 from tuiftune.errors import TuiftuneError
 from tuiftune.paths import find_workspace
 from tuiftune.sampling import Sampling
@@ -41,7 +42,7 @@ from tuiftune.sampling import Sampling
     help="auto: the GPU where it has room for the model, else the CPU.",
 )
 @click.option("--history", is_flag=True, help="Print what the playground of the dashboard has asked of RUN's models.")
-@click.option("--json", "json_wanted", is_flag=True, help="Print facts as JSON on stdout.")
+@json_option
 def generate(
     model: str,
     prompt: str | None,

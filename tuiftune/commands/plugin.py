@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tuiftune.commands.common import json_option
 from tuiftune.errors import TuiftuneError
 from tuiftune.paths import display, find_workspace
 
@@ -16,7 +17,7 @@ KINDS = ("dataset", "preprocess", "train", "evaluate")
 @click.command("new-plugin")
 @click.argument("name", metavar="NAME")
 @click.option("--kind", type=click.Choice(KINDS), default="dataset", show_default=True, help="What its stage does.")
-@click.option("--json", "json_wanted", is_flag=True, help="Print facts as JSON on stdout.")
+@json_option
 def new_plugin(name: str, kind: str, json_wanted: bool) -> None:
     """Write plugins/NAME.py: a small stage that works, to be changed. Nothing that exists is touched."""
     from tuiftune import catalog, output
@@ -38,7 +39,7 @@ def plugin() -> None:
 
 @plugin.command()
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--json", "json_wanted", is_flag=True, help="Print facts as JSON on stdout.")
+@json_option
 def check(file: Path, json_wanted: bool) -> None:
     """Load the plugin in FILE, in a process of its own, and tell what is wrong with it, and what could be better.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from tuiftune.commands.common import json_option
 from tuiftune.errors import TuiftuneError
 from tuiftune.paths import find_workspace
 
@@ -19,7 +20,7 @@ PORT = 8787
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another one lets other machines in; see below.")
 @click.option("--no-open", is_flag=True, help="Only print the address.")
-@click.option("--json", "json_wanted", is_flag=True, help="Print facts as JSON on stdout.")
+@json_option
 def serve(port: int, host: str, no_open: bool, json_wanted: bool) -> None:
     """Show the dashboard in a browser, until Ctrl+C. Needs: pip install 'tuiftune[serve]'
 

@@ -176,14 +176,21 @@ def written(value: Any) -> str:
 
 def caution(compared: Sequence[Compared]) -> str | None:
     """Where figures of these runs say little about one another, a sentence on it."""
-    keys = different_keys([one.settings for one in compared])
     if any(one.settings == {} for one in compared):
         return "the profile of a run cannot be read: what it differs in is not known"
-    if any(key.startswith(DATA) for key in keys):
+    if _other_data(compared):
         return "they were measured on other data, or other parts of it: perplexities are not comparable"
-    if any(key in TOKENS for key in keys):
+    if _other_tokens(compared):
         return "perplexities of other tokenizers are not comparable; bits per byte are"
     return None
+
+
+def _other_data(compared: Sequence[Compared]) -> bool:
+    return any(key.startswith(DATA) for key in different_keys([one.settings for one in compared]))
+
+
+def _other_tokens(compared: Sequence[Compared]) -> bool:
+    return any(key in TOKENS for key in different_keys([one.settings for one in compared]))
 
 
 # -------------------------------------------------------------------------------------------------- results
@@ -200,15 +207,19 @@ class Result:
 
 
 def results(compared: Sequence[Compared]) -> list[Result]:
-    """What came of each run; a figure that none of them has is left out."""
+    """What came of each run; a figure that none of them has is left out. Where figures are not comparable (`caution`)
+    none is the best."""
     found = [one.summary for one in compared]
+    known = all(one.settings != {} for one in compared)
+    per_byte = min if known and not _other_data(compared) else None
+    per_token = None if _other_tokens(compared) else per_byte
     rows = [
         Result("state", [one.state for one in found]),
         Result("step", [_step(one) for one in found]),
         _figure("baseline", found, lambda one: _of(one.baseline, "perplexity"), units.figure, None),
-        _figure("best perplexity", found, lambda one: _of(one.best, "perplexity"), units.figure, min),
-        _figure("last perplexity", found, lambda one: _of(one.last, "perplexity"), units.figure, min),
-        _figure("last bits/byte", found, lambda one: _of(one.last, "bits_per_byte"), units.figure, min),
+        _figure("best perplexity", found, lambda one: _of(one.best, "perplexity"), units.figure, per_token),
+        _figure("last perplexity", found, lambda one: _of(one.last, "perplexity"), units.figure, per_token),
+        _figure("last bits/byte", found, lambda one: _of(one.last, "bits_per_byte"), units.figure, per_byte),
         _figure("tokens/s", found, lambda one: one.tokens_per_s, units.count, max),
         _figure("peak VRAM", found, lambda one: one.peak_vram_bytes, units.size, None),
         _figure("took", found, lambda one: one.took_s, units.duration, None),

@@ -37,6 +37,10 @@ MATTERS = (
 """Keys that are shown where a profile has them, in this order; `tokenize` stands for the stage of that name."""
 
 
+TEXT_ROWS = 3
+"""At least so many are left to what a profile is for and what is worth a look, which scrolls."""
+
+
 @dataclass(frozen=True)
 class Chosen:
     """What was answered: these overrides in all, and whether the run waits for its turn."""
@@ -68,13 +72,23 @@ class ValuesPane(Rows, can_focus=True):
         super().__init__()
         self.values = values
         self.at = 0
-        self.styles.height = max(1, len(values))
+        self.give_rows(len(values))
 
-    def rows(self, width: int, height: int) -> Sequence[Row]:  # noqa: ARG002
+    def give_rows(self, rows: int) -> None:
+        """Be at most so high; the values then scroll."""
+        self.styles.height = max(1, min(rows, len(self.values)))
+
+    def rows(self, width: int, height: int) -> Sequence[Row]:
         if not self.values:
             return [[("its values are those of its stages' defaults", "muted")]]
         column = 2 + max(cell_len(one_line(value.key)) for value in self.values)
-        return [self._row(number, value, column, width) for number, value in enumerate(self.values)]
+        rows = [self._row(number, value, column, width) for number, value in enumerate(self.values)]
+        first = self._first(height)
+        return rows[first : first + height]
+
+    def _first(self, height: int) -> int:
+        """The first value that is shown where there is no room for all."""
+        return max(0, min(self.at - height // 2, len(self.values) - height))
 
     def _row(self, number: int, value: Value, column: int, width: int) -> Row:
         here = number == self.at
@@ -93,7 +107,7 @@ class ValuesPane(Rows, can_focus=True):
         self.redraw()
 
     def on_click(self, event: events.Click) -> None:
-        self.at = max(0, min(len(self.values) - 1, event.y))
+        self.at = max(0, min(len(self.values) - 1, self._first(self.size.height) + event.y))
         self.redraw()
 
 
@@ -122,6 +136,11 @@ class StartScreen(Window[Chosen]):
 
     def below(self) -> ComposeResult:
         yield self.values
+
+    def rows_for_text(self, rows: int) -> int:
+        """The values and the text share them; the keys that answer are always there."""
+        self.values.give_rows(rows - TEXT_ROWS)
+        return rows - 1 - min(len(self.values.values), rows - TEXT_ROWS)
 
     def action_start(self) -> None:
         self.dismiss(Chosen(self._overrides))

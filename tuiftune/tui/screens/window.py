@@ -63,7 +63,12 @@ class Window(ModalScreen[Answer]):
         yield from ()
 
     def on_resize(self, event: events.Resize) -> None:
-        self.query_one("#window-scroll").styles.max_height = max(1, event.size.height - self.AROUND)
+        rows = event.size.height - self.AROUND
+        self.query_one("#window-scroll").styles.max_height = max(1, self.rows_for_text(rows))
+
+    def rows_for_text(self, rows: int) -> int:
+        """How many of the rows that text and what is below it may have are for the text."""
+        return rows
 
 
 def keys_line(keys: Sequence[tuple[str, str]]) -> Content:
