@@ -10,6 +10,8 @@ from tuiftune.paths import find_workspace
 from tuiftune.run.folder import find_run
 from tuiftune.tui.app import TuiftuneApp
 
+KEEPS_BLANKS = '<svg xml:space="preserve" '
+"""Some who draw SVGs drop the blanks that a text begins with."""
 SETTLED_S = 3.0
 """By then the watcher has read the run and the charts are drawn."""
 
@@ -19,7 +21,8 @@ async def draw(run: str, target: Path, size: tuple[int, int]) -> None:
     app = TuiftuneApp(workspace, run=find_run(workspace, run).id)
     async with app.run_test(size=size) as pilot:
         await pilot.pause(SETTLED_S)
-        target.write_text(app.export_screenshot(title="tuiftune"), encoding="utf-8")
+        svg = app.export_screenshot(title="tuiftune").replace("<svg ", KEEPS_BLANKS, 1)
+        target.write_text(svg, encoding="utf-8")
 
 
 if __name__ == "__main__":
