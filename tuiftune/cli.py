@@ -24,12 +24,11 @@ from tuiftune.errors import ProfileError, TuiftuneError
 from tuiftune.paths import find_workspace
 from tuiftune.text import is_unicode, print_in_any_encoding
 
-COMPLETE = "_TUIFTUNE_COMPLETE"
-"""A shell that wants completions says so in this variable: the scripts of `tuiftune completion` do."""
-
 
 def main() -> None:
-    """Entry point: a TuiftuneError is one sentence on stderr, anything else that is raised is a bug."""
+    """The commands: a TuiftuneError is one sentence on stderr, anything else that is raised is a bug."""
+    from tuiftune.program import COMPLETE, fail
+
     print_in_any_encoding()
     if COMPLETE in os.environ:
         from tuiftune import completing
@@ -38,10 +37,7 @@ def main() -> None:
     try:
         commands(prog_name="tuiftune", complete_var=COMPLETE, standalone_mode=True)
     except TuiftuneError as error:
-        from tuiftune.output import word
-
-        word(str(error))
-        sys.exit(error.exit_status)
+        fail(error)
 
 
 @click.group(
@@ -55,15 +51,25 @@ def commands(context: click.Context) -> None:
     Without a command: the dashboard. RUN is a run's id, a unique beginning of it, or 'latest'.
     """
     if context.invoked_subcommand is None:
-        from tuiftune.tui import guard
+        context.exit(_dashboard())
 
-        refusal = guard.refuse()
-        if refusal:
-            raise click.UsageError(f"{refusal}\nWithout a terminal: tuiftune run PROFILE, tuiftune watch --once")
-        guard.prepare()
-        from tuiftune.tui.app import run_dashboard  # Textual, 0.3 s: only when it is wanted
 
-        context.exit(run_dashboard(find_workspace()))
+def _dashboard(run_reference: str | None = None) -> int:
+    from tuiftune import program
+    from tuiftune.tui import guard
+
+    refusal = guard.refuse()
+    if refusal:
+        raise click.UsageError(f"{refusal}\nWithout a terminal: tuiftune run PROFILE, tuiftune watch --once")
+    return program.dashboard(run_reference)
+
+
+@commands.command(name="open")
+@click.argument("run_reference", metavar="RUN", default="latest")
+@click.pass_context
+def open_command(context: click.Context, run_reference: str) -> None:
+    """The dashboard, at RUN (the latest by default)."""
+    context.exit(_dashboard(run_reference))
 
 
 @commands.command()

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tuiftune.errors import StoreError, TuiftuneError
-from tuiftune.run.folder import Run, state_of
+from tuiftune.run.folder import ACTIVE, Run, state_of
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.notes import read_notes
 from tuiftune.run.size import size_on_disk
@@ -57,6 +57,11 @@ class RunSummary:
     """What a person wrote on it."""
     size_bytes: int | None = None
     """What its folder takes on the disk; None where that was not looked up (tuiftune.run.size)."""
+
+    @property
+    def active(self) -> bool:
+        """There is a process that sees to it."""
+        return self.state in ACTIVE
 
     @property
     def took_s(self) -> float | None:

@@ -7,21 +7,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from textual.app import App
 from textual.binding import Binding
 from textual.notifications import SeverityLevel
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.worker import Worker, WorkerState
 
 from tuiftune.errors import TuiftuneError
-from tuiftune.paths import runs_folder
-from tuiftune.run import launch
-from tuiftune.run.folder import ACTIVE, Run, find_run, list_runs, state_of
-from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line
 from tuiftune.tui import guard
 from tuiftune.tui.messages import (
@@ -39,25 +35,32 @@ from tuiftune.tui.messages import (
     RunsQueued,
     RunStarted,
 )
+from tuiftune.tui.opening import Opening
 from tuiftune.tui.palette import KeyedCommands
 from tuiftune.tui.places import BY_NAME, PLACES, make
-from tuiftune.tui.screens.confirm import ConfirmScreen
-from tuiftune.tui.screens.help import HelpScreen
-from tuiftune.tui.screens.place import Place
-from tuiftune.tui.screens.problems import ProblemsScreen
-from tuiftune.tui.screens.profiles import EditingAsked, ProfileChosen, ProfilesMarked, ProfilesScreen, RunOpened
-from tuiftune.tui.screens.run import Asked, RunScreen
-from tuiftune.tui.starting import NOTICE_S, Starter
-from tuiftune.tui.watch import Watcher
+from tuiftune.tui.stylesheet import KeptStylesheet
+
+if TYPE_CHECKING:  # the first frame waits for what is imported here; the rest comes in `_move_in`
+    from tuiftune.run.folder import Run
+    from tuiftune.run.summary import RunSummary
+    from tuiftune.tui.asking import Asker
+    from tuiftune.tui.screens.place import Place
+    from tuiftune.tui.screens.profiles import EditingAsked, ProfileChosen, ProfilesMarked, ProfilesScreen, RunOpened
+    from tuiftune.tui.screens.run import Asked, RunScreen
+    from tuiftune.tui.starting import Starter
+    from tuiftune.tui.watch import Watcher
 
 HELD_S = 0.5
 """So long the first frame waits for the first look at the run: one frame instead of four."""
 GLANCE_S = 5.0
 """The machine in the top row is read out so often; what runs at once."""
+NOTICE_S = 4.0
 
 
 def active_runs(workspace: Path) -> list[Run]:
     """The runs that go on, newest first."""
+    from tuiftune.run.folder import list_runs, state_of
+
     found = []
     for run in list_runs(workspace):
         try:
@@ -87,15 +90,12 @@ class TuiftuneApp(App[None]):
     def __init__(self, workspace: Path, run: str | None = None) -> None:
         """Raises RunNotFound where `run` names none."""
         super().__init__()
+        self.stylesheet = KeptStylesheet(variables=self.get_css_variables())
         self._workspace = workspace
         self._runs: list[RunSummary] = []
         self._catalog = CatalogLoaded(None)
-        self._asking: set[tuple[str, str]] = set()
-        """Run and kind of what was asked and is not answered yet: a key pressed twice asks once."""
         self._held = ExitStack()
         self._resizes = guard.Resizes(self)
-        self._watcher = Watcher(workspace, self.post_message)
-        self._starter = Starter(self, workspace)
         self._glance = Glance(one_line(os.uname().nodename, 30))
         self._glanced = 0.0
         self._before: list[str] = []
@@ -104,7 +104,31 @@ class TuiftuneApp(App[None]):
         """Those that were visited."""
         for place in PLACES:
             self.add_mode(place.name, cast("Callable[[], Place]", partial(self.place, place.name)))
-        self._first = find_run(workspace, run) if run else next(iter(active_runs(workspace)), None)
+        self._first: Run | None = None
+        if run is not None:
+            from tuiftune.run.folder import find_run
+
+            self._first = find_run(workspace, run)
+
+    # What is not needed for the first frame, made when it is first used.
+
+    @cached_property
+    def _watcher(self) -> Watcher:
+        from tuiftune.tui.watch import Watcher
+
+        return Watcher(self._workspace, self.post_message)
+
+    @cached_property
+    def _starter(self) -> Starter:
+        from tuiftune.tui.starting import Starter
+
+        return Starter(self, self._workspace)
+
+    @cached_property
+    def _asker(self) -> Asker:
+        from tuiftune.tui.asking import Asker
+
+        return Asker(self)
 
     def place(self, name: str) -> Place:
         """The screen of a place; made now if nobody was there."""
@@ -123,25 +147,34 @@ class TuiftuneApp(App[None]):
     def run_screen(self) -> RunScreen:
         return cast("RunScreen", self.place("run"))
 
-    def on_load(self) -> None:
-        self._held.enter_context(self.batch_update())  # no frames while mounting: 64 kB instead of 116
+    # How it begins: a first frame, then the place one starts at.
+
+    def get_default_screen(self) -> Screen[None]:
+        return Opening(self._move_in)
 
     async def on_mount(self) -> None:
         guard.install(self)
+
+    async def _move_in(self) -> None:
+        """After the first frame: to the run that goes on, else to the profiles, and what was typed with it."""
+        opening = self.screen
+        if not isinstance(opening, Opening):
+            return
+        self._held.enter_context(self.batch_update())  # no frames while mounting: 64 kB instead of 116
+        if self._first is None:
+            self._first = next(iter(active_runs(self._workspace)), None)
         self._watcher.start()
-        if self._first is not None:
+        if self._first is None:
+            self._watcher.load_catalog()
+            await self.switch_mode("profiles")
+            self.screen.call_after_refresh(self._held.close)
+        else:
             self.run_screen.open(self._first)
             self._watcher.follow(self._first)
             await self.switch_mode("run")
-        else:
-            self._watcher.load_catalog()
-            await self.switch_mode("profiles")
-
-    def on_ready(self) -> None:
-        if self._first is None:
-            self._held.close()
-        else:
             self.set_timer(HELD_S, self._held.close)
+        for event in opening.typed:
+            self.post_message(event)
 
     def on_unmount(self) -> None:
         self._watcher.stop()
@@ -175,7 +208,7 @@ class TuiftuneApp(App[None]):
     def _look_over(self, devices: Sequence[DeviceView]) -> None:
         """The top row of every place."""
         self._glanced = time.monotonic()
-        active = [run.state for run in self._runs if run.state in ACTIVE]
+        active = [run.state for run in self._runs if run.active]
         queued = active.count("queued")
         self._glance = Glance(self._glance.host, tuple(devices), len(active) - queued, queued)
         for place in self.places.values():
@@ -193,7 +226,7 @@ class TuiftuneApp(App[None]):
     def on_run_gone(self, message: RunGone) -> None:
         if self.run_screen.run == message.run and self.current_mode == "run":
             self.go("profiles")
-        self.push_screen(ProblemsScreen(f"{message.run.id} cannot be shown", [message.reason]))
+        self._tell(f"{message.run.id} cannot be shown", [message.reason])
 
     # Where to be.
 
@@ -220,9 +253,12 @@ class TuiftuneApp(App[None]):
 
     def _choose_run(self, run_id: str | None) -> bool:
         """The run that is wanted, else the one that was shown, else the newest; whether there is any."""
+        from tuiftune.paths import runs_folder
+        from tuiftune.run.folder import Run
+
         shown = self.run_screen.run
         if run_id is None and shown is None and self._runs:
-            run_id = next((run.id for run in self._runs if run.state in ACTIVE), self._runs[0].id)
+            run_id = next((run.id for run in self._runs if run.active), self._runs[0].id)
         run = Run(runs_folder(self._workspace) / run_id) if run_id is not None else shown
         if run is None:
             return False
@@ -245,6 +281,8 @@ class TuiftuneApp(App[None]):
         self.switch_mode(name)
 
     def action_help(self) -> None:
+        from tuiftune.tui.screens.help import HelpScreen
+
         self.push_screen(HelpScreen.of(self.screen))
 
     def action_leave(self) -> None:
@@ -288,50 +326,7 @@ class TuiftuneApp(App[None]):
         self.notify(words, title="In the queue", timeout=NOTICE_S, markup=False)
 
     def on_asked(self, message: Asked) -> None:
-        ask = {"stop": self._stop, "resume": self._resume}.get(message.kind)
-        if ask is None:
-            self._ask(message.run, message.kind)
-        else:
-            ask(message.run)
-
-    def _stop(self, run: Run) -> None:
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._ask(run, "stop")
-
-        lines = [
-            "It writes a checkpoint first and can be resumed from there.",
-            f"To end it at once, without a checkpoint: tuiftune stop {run.id} --now",
-        ]
-        self.push_screen(ConfirmScreen(f"Stop {run.id}?", lines, "stop the run"), answered)
-
-    def _resume(self, run: Run) -> None:
-        def resume() -> None:
-            try:
-                answer = launch.go_on(run)
-            except TuiftuneError as error:
-                self.post_message(ActionFailed(f"{run.id} cannot be resumed", str(error).splitlines()))
-            else:
-                self.post_message(RunStarted(run) if answer is None else ActionDone(f"Resume {run.id}", answer))
-
-        self.run_worker(resume, thread=True, exit_on_error=False, exclusive=True, group="resume")
-
-    def _ask(self, run: Run, kind: str) -> None:
-        """Ask a run for something, once, and show its answer."""
-        if (run.id, kind) in self._asking:
-            return
-        self._asking.add((run.id, kind))
-
-        def wait_for_answer() -> None:
-            try:
-                self.post_message(ActionDone(f"{kind.capitalize()} {run.id}", launch.ask(run, kind)))
-            except TuiftuneError as error:
-                self.post_message(ActionFailed(f"{run.id}: no {kind} yet", str(error).splitlines()))
-            finally:
-                self._asking.discard((run.id, kind))
-
-        self.run_worker(wait_for_answer, thread=True, exit_on_error=False)
+        self._asker.ask(message.run, message.kind)
 
     def on_action_done(self, message: ActionDone) -> None:
         self._watcher.look_now()
@@ -342,7 +337,12 @@ class TuiftuneApp(App[None]):
         """Every reason, in a window of its own that waits to be read."""
         self._starter.give_up()
         self.clear_notifications()  # that it is being started
-        self.push_screen(ProblemsScreen(message.title, message.lines))
+        self._tell(message.title, message.lines)
+
+    def _tell(self, title: str, lines: Sequence[str]) -> None:
+        from tuiftune.tui.screens.problems import ProblemsScreen
+
+        self.push_screen(ProblemsScreen(title, lines))
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """What a thread raised that is no sentence for the user is a bug, shown as one."""

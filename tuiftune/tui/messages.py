@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
 
-from tuiftune.catalog import Catalog, ResolvedProfile
-from tuiftune.run.card import Card, Healed
-from tuiftune.run.folder import Run, State
-from tuiftune.run.metrics_db import Curve, MetricRow, SampleRow
-from tuiftune.run.progress import StageView
-from tuiftune.run.summary import RunSummary
+if TYPE_CHECKING:  # the first frame waits for what is imported here
+    from tuiftune.catalog import Catalog, ResolvedProfile
+    from tuiftune.run.card import Card, Healed
+    from tuiftune.run.folder import Run, State
+    from tuiftune.run.metrics_db import Curve, MetricRow, SampleRow
+    from tuiftune.run.progress import StageView
+    from tuiftune.run.summary import RunSummary
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ class ProfilesScreen(Place):
         return {run.profile for run in self._runs if run.state in ACTIVE}
 
     def _draw(self) -> None:
-        if not self.is_mounted:
+        if not (self.is_mounted and self.query("#plugins")):  # not there yet, or being taken down
             return
         self._want_plan()
         self.query_one(RunList).show(self._runs)
