@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, cast
 
 from textual.app import App
 from textual.binding import Binding
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.notifications import SeverityLevel
 from textual.screen import ModalScreen, Screen
 from textual.worker import Worker, WorkerState
@@ -20,6 +22,7 @@ from textual.worker import Worker, WorkerState
 from tuiftune.errors import TuiftuneError
 from tuiftune.text import one_line
 from tuiftune.tui import guard
+from tuiftune.tui.driver import QuietDriver
 from tuiftune.tui.messages import (
     ActionDone,
     ActionFailed,
@@ -36,7 +39,7 @@ from tuiftune.tui.messages import (
     RunStarted,
 )
 from tuiftune.tui.opening import Opening
-from tuiftune.tui.palette import KeyedCommands
+from tuiftune.tui.palette import MORE, KeyedCommands
 from tuiftune.tui.places import BY_NAME, PLACES, make
 from tuiftune.tui.stylesheet import KeptStylesheet
 
@@ -85,6 +88,7 @@ class TuiftuneApp(App[None]):
         Binding("escape", "back", "Back", show=False),
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("q", "leave", "Leave"),
+        Binding("ctrl+l", "redraw", "Redraw", show=False, id=f"{MORE}redraw"),
     ]
 
     def __init__(self, workspace: Path, run: str | None = None) -> None:
@@ -146,6 +150,10 @@ class TuiftuneApp(App[None]):
     @property
     def run_screen(self) -> RunScreen:
         return cast("RunScreen", self.place("run"))
+
+    def get_driver_class(self) -> type[Driver]:
+        driver = super().get_driver_class()
+        return QuietDriver if driver is LinuxDriver else driver  # a browser has its own
 
     # How it begins: a first frame, then the place one starts at.
 
@@ -284,6 +292,10 @@ class TuiftuneApp(App[None]):
         from tuiftune.tui.screens.help import HelpScreen
 
         self.push_screen(HelpScreen.of(self.screen))
+
+    def action_redraw(self) -> None:
+        """Something else has written on the terminal."""
+        guard.repaint(self)
 
     def action_leave(self) -> None:
         """Only the screen ends: the runs belong to other processes."""

@@ -71,7 +71,7 @@ def install(app: App[Any]) -> None:
     threading.Thread(target=_watch_terminal, args=(app, loop), name="terminal", daemon=True).start()
     app.bind("ctrl+z", "suspend_process", description="Suspend", show=False)
     # After `fg` Textual only sends itself a resize to the same size, which paints nothing.
-    app.app_resume_signal.subscribe(app, lambda _: _repaint(app))
+    app.app_resume_signal.subscribe(app, lambda _: repaint(app))
 
 
 class Resizes:
@@ -104,10 +104,15 @@ class Resizes:
         if size != self._app.size and not self._app.is_web:  # a browser tells the app itself
             self._app.post_message(Resize(size, size))
         else:
-            _repaint(self._app)
+            repaint(self._app)
 
 
-def _repaint(app: App[Any]) -> None:
+def repaint(app: App[Any]) -> None:
+    """Send the whole screen again."""
+    from tuiftune.tui.driver import QuietDriver
+
+    if isinstance(app._driver, QuietDriver):
+        app._driver.forget()
     app.screen.refresh(layout=True)
     app.refresh(layout=True)
 
