@@ -96,7 +96,7 @@ def test_what_may_change_cells_unseen_makes_all_of_them_unknown(other: str) -> N
 def test_modes_questions_and_the_bell_are_handed_on_and_change_nothing() -> None:
     cells = Cells(80, 24)
     cells.news("\x1b[1;1Hword")
-    for other in ("\x1b[?25l", "\x1b[?2026$p", "\x1b[>1u", "\x07", "\x1b]52;c;d29yZA==\x07"):
+    for other in ("\x1b[?25l", "\x1b[?2026$p", "\x1b[>1u", "\x07", "\x1b]52;c;d29yZA==\x07", "\x1b]22;text\x1b\\"):
         assert cells.news(other) == other
     assert cells.news("\x1b[1;1Hword") == ""
 

@@ -23,6 +23,7 @@ from tuiftune.errors import TuiftuneError
 from tuiftune.text import one_line
 from tuiftune.tui import guard
 from tuiftune.tui.driver import QuietDriver
+from tuiftune.tui.garbage import collect_seldom
 from tuiftune.tui.messages import (
     ActionDone,
     ActionFailed,
@@ -183,6 +184,7 @@ class TuiftuneApp(App[None]):
             self.set_timer(HELD_S, self._held.close)
         for event in opening.typed:
             self.post_message(event)
+        collect_seldom(self)
 
     def on_unmount(self) -> None:
         self._watcher.stop()

@@ -6,7 +6,9 @@ that is most of what is sent: of the 5 kB a frame of a watched run some 30 cells
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -14,8 +16,10 @@ from rich.cells import cell_len
 _TOKEN = re.compile(r"\x1b\[([0-9;]*)([Hm])|([^\x00-\x1f\x7f]+)|[\r\n]+")
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 """Around a frame, where the terminal can show it at once."""
-_HARMLESS = re.compile(r"(?:\x1b\[[?<>=][0-9;]*\$?[a-zA-Z]|\x1b\[[0-9]* q|\x1b\]52;[^\x07\x1b]*\x07|\x07)+")
-"""Modes, questions, the clipboard, the bell: no cell changes."""
+_HARMLESS = re.compile(
+    r"(?:\x1b\[[?<>=][0-9;]*\$?[a-zA-Z]|\x1b\[[0-9]* q|\x1b\](?:22|52);[^\x07\x1b]*(?:\x07|\x1b\\)|\x07)+"
+)
+"""Modes, questions, the mouse pointer's shape, the clipboard, the bell: no cell changes."""
 _SCREENS = re.compile(r"\x1b\[\?(?:1049|1047|47)[hl]")
 """Another screen, whose cells nobody knows."""
 NARROW_GAP = 4
@@ -127,11 +131,13 @@ class Cells:
         line, room = self._rows[row], max(0, self._columns - column)
         blank = look if look.modes & _SEEN_ON_BLANKS else Look("", look.back)
         fresh: list[Cell | None] = [(letter, blank if letter == " " else look) for letter in text[:room]]
-        if line[column : column + len(fresh)] != fresh:
-            for offset, cell in enumerate(fresh):
-                if line[column + offset] != cell and cell is not None:
-                    pen.put(row, column + offset, cell)
-                    line[column + offset] = cell
+        shown = line[column : column + len(fresh)]
+        if shown != fresh:
+            for first, last in _runs_of_news(shown, fresh):
+                for part, cells in itertools.groupby(fresh[first:last], key=_look_of):
+                    pen.write(row, column + first, letters := "".join(cell[0] for cell in cells if cell), part)
+                    first += len(letters)
+            line[column : column + len(fresh)] = fresh
         return len(text)
 
     def _write_wide(self, pen: _Pen, row: int, column: int, text: str, width: int, look: Look) -> None:
@@ -139,7 +145,7 @@ class Cells:
         line, last = self._rows[row], min(self._columns, column + width)
         fresh: list[Cell | None] = [(text if at == column else "", look) for at in range(column, last)]
         if line[column:last] != fresh:
-            pen.write(row, column, text, width, look)
+            pen.write(row, column, text, look, width)
             line[column:last] = fresh
 
     def _look(self, parameters: str) -> Look:
@@ -157,16 +163,14 @@ class _Pen:
         self._rows = rows
         self._look = _PLAIN
 
-    def put(self, row: int, column: int, cell: Cell) -> None:
-        self.write(row, column, cell[0], 1, cell[1])
-
-    def write(self, row: int, column: int, text: str, width: int, look: Look) -> None:
+    def write(self, row: int, column: int, text: str, look: Look, width: int | None = None) -> None:
+        """`width`: cells, where they are not one a letter."""
         self.move(row, column)
         blank = text.isspace() and not (look.modes | self._look.modes) & _SEEN_ON_BLANKS
         if not (blank and look.back == self._look.back):
             self.turn(look)
         self.sent.append(text)
-        self.at = (row, column + width)
+        self.at = (row, column + (len(text) if width is None else width))
 
     def turn(self, look: Look) -> None:
         if look != self._look:
@@ -192,6 +196,24 @@ class _Pen:
         if letter == " ":
             return look.back == self._look.back and not (look.modes | self._look.modes) & _SEEN_ON_BLANKS
         return look == self._look and len(letter) == 1
+
+
+def _runs_of_news(shown: list[Cell | None], fresh: list[Cell | None]) -> Iterator[tuple[int, int]]:
+    """First and after the last of each run of cells that differ."""
+    first = 0
+    for differs, pairs in itertools.groupby(zip(shown, fresh, strict=True), key=_differ):
+        last = first + sum(1 for _ in pairs)
+        if differs:
+            yield first, last
+        first = last
+
+
+def _differ(pair: tuple[Cell | None, Cell | None]) -> bool:
+    return pair[0] != pair[1]
+
+
+def _look_of(cell: Cell | None) -> Look:
+    return cell[1] if cell else _PLAIN
 
 
 def _place(parameters: str) -> tuple[int, int]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SLOW_FPS = 15
 """Frames a second over SSH: Textual's 60 only fill the link."""
+LOCAL_ESCAPE_MS = 25
+"""So long Textual waits whether an escape begins the sequence of another key; over a link it has to be its 100."""
 AT_REST_S = 0.2
 LAST_WORD_S = 2.0
 """How long a dashboard whose terminal is gone may take to end by itself."""
@@ -56,6 +58,8 @@ def prepare() -> None:
         os.environ.setdefault("TEXTUAL_FPS", str(SLOW_FPS))
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
         os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
+    else:
+        os.environ.setdefault("ESCDELAY", str(LOCAL_ESCAPE_MS))
 
 
 def install(app: App[Any]) -> None:

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
+from textual.css.styles import RulesMap
+from textual.geometry import Size
+from textual.screen import ModalScreen, Screen
+from textual.strip import Strip
+from textual.style import Style
+from textual.visual import RenderOptions, Visual
 from textual.widgets import Static
 
 from tuiftune.text import one_line
+
+
+class Below(Visual):
+    """The screen below a window, as it is. Textual's own way leads through Rich: half the time a window takes."""
+
+    def __init__(self, screen: Screen[Any]) -> None:
+        self._screen = screen
+
+    def render_strips(self, width: int, height: int | None, style: Style, options: RenderOptions) -> list[Strip]:  # noqa: ARG002
+        size = Size(width, height or self._screen.size.height)
+        return self._screen._compositor.render_strips(size)
+
+    def get_optimal_width(self, rules: RulesMap, container_width: int) -> int:  # noqa: ARG002
+        return container_width
+
+    def get_height(self, rules: RulesMap, width: int) -> int:  # noqa: ARG002
+        return self._screen.size.height
+
 
 Answer = TypeVar("Answer")
 
@@ -23,7 +46,7 @@ class Window(ModalScreen[Answer]):
     DEFAULT_CSS = """
     Window {
         align: center middle;
-        background: $background 60%;
+        background: transparent;
         & > #window {
             width: 90%;
             max-width: 92;
@@ -48,23 +71,31 @@ class Window(ModalScreen[Answer]):
 
     def __init__(self, title: str, body: Content, keys: Sequence[tuple[str, str]]) -> None:
         super().__init__()
+        self.auto_links = False
         self._heading, self._body, self._keys = one_line(title), body, keys
 
     def compose(self) -> ComposeResult:
         with Vertical(id="window"):
             yield Static(Content(self._heading), id="window-title")
-            with VerticalScroll(id="window-scroll"):
+            with VerticalScroll(id="window-scroll") as scroll:
+                scroll.styles.max_height = self._most_rows(self.app.size.height)
                 yield Static(self._body, id="window-body")
             yield from self.below()
             yield Static(keys_line(self._keys), id="window-keys")
+
+    def render(self) -> Visual:  # type: ignore[override]  # Textual draws a Visual as well
+        stack = self.app.screen_stack
+        return Below(stack[stack.index(self) - 1])
 
     def below(self) -> ComposeResult:
         """What a window has between its text and its keys."""
         yield from ()
 
     def on_resize(self, event: events.Resize) -> None:
-        rows = event.size.height - self.AROUND
-        self.query_one("#window-scroll").styles.max_height = max(1, self.rows_for_text(rows))
+        self.query_one("#window-scroll").styles.max_height = self._most_rows(event.size.height)
+
+    def _most_rows(self, height: int) -> int:
+        return max(1, self.rows_for_text(height - self.AROUND))
 
     def rows_for_text(self, rows: int) -> int:
         """How many of the rows that text and what is below it may have are for the text."""

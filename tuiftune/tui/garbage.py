@@ -1,0 +1,23 @@
+"""Python's garbage collector, kept from walking all that Textual has made several times a second: 0.1 s each, in which
+no key is answered."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from textual.app import App
+
+COLLECTED_S = 60.0
+
+
+def collect_seldom(app: App[Any]) -> None:
+    """What is there by now stays to the end and is not looked at again; what comes after it, once in a while.
+
+    For an app that is its process's own: does nothing where it has no terminal, as in tests.
+    """
+    if app.is_headless:
+        return
+    gc.freeze()
+    gc.disable()
+    app.set_interval(COLLECTED_S, gc.collect)
