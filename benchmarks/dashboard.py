@@ -44,6 +44,8 @@ WATCHED_S = 30.0
 STILL_S = 12.0
 PRESSES = 15
 MANY_RUNS = 5_000
+LOG_ALONE = " log  worker.log" + 60 * " "
+"""The head of the log where it has the whole width."""
 
 
 @dataclass(frozen=True)
@@ -220,13 +222,14 @@ def log(place: Place, _: int) -> list[Figure]:
 
 def many(place: Place, _: int) -> list[Figure]:
     """5,000 runs in the table."""
+    _painted(place, DASHBOARD, "Profiles")  # compiled now
     recorded.copies(recorded.ended(place.folder, SHORT_STEPS), MANY_RUNS - 1)
     with place.dashboard() as terminal:
         painted = terminal.wait_for("Profiles") - terminal.started
         pressed = terminal.press("3")
-        listed = terminal.wait_for(f"{MANY_RUNS:,} runs", pressed) - pressed
+        listed = terminal.wait_for(f"of {MANY_RUNS:,}", pressed) - pressed
         terminal.settle()
-        slowest = [_answered(terminal, "?", "Help", "\x1b") for _ in range(PRESSES)]
+        slowest = [_answered(terminal, "?", "Keys here", "\x1b") for _ in range(PRESSES)]
         moved = []
         for key in "jk" * PRESSES:
             terminal.settle(0.2)
@@ -256,8 +259,8 @@ QUESTIONS: dict[str, Callable[[Place, int], list[Figure]]] = {
 
 
 def _answers(terminal: Terminal, while_what: str) -> list[Figure]:
-    help_shown = [_answered(terminal, "?", "Help", "\x1b") for _ in range(PRESSES)]
-    log_shown = [_answered(terminal, "l", "worker.log", "\x1b") for _ in range(PRESSES)]
+    help_shown = [_answered(terminal, "?", "Keys here", "\x1b") for _ in range(PRESSES)]
+    log_shown = [_answered(terminal, "l", LOG_ALONE, "\x1b") for _ in range(PRESSES)]
     return [
         _key_figure(f"{while_what}: help", help_shown),
         _key_figure(f"{while_what}: the log fills the screen", log_shown),

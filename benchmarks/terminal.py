@@ -16,8 +16,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import pyte
+
 SCREEN = (120, 40)
-ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?<=>]*[a-zA-Z]|\][^\x07]*\x07|[()][A-Z0-9]|[=>78cDEHM])")
+UNKNOWN = re.compile(rb"\x1b\[[<=>?][0-9;]*\$?[a-zA-Z]|\x1b\][^\x07]*\x07")
+"""Modes and questions, of which pyte takes some for text; no cell changes."""
+UNFINISHED = re.compile(rb"\x1b[^a-zA-Z\x07]*$")
 
 
 class Drawn:
@@ -51,9 +55,12 @@ class Drawn:
 class Terminal:
     """One program in its terminal; see `open_terminal`."""
 
-    def __init__(self, pid: int, descriptor: int, started: float) -> None:
+    def __init__(self, pid: int, descriptor: int, started: float, screen: tuple[int, int]) -> None:
         self.pid, self.started = pid, started
         self.drawn = Drawn()
+        self._screen = pyte.Screen(*screen)
+        self._stream = pyte.ByteStream(self._screen)
+        self._seen, self._rest = 0.0, b""
         self._descriptor = descriptor
         self._ended = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -66,17 +73,24 @@ class Terminal:
         return moment
 
     def wait_for(self, text: str, since: float = 0.0, deadline_s: float = 60.0) -> float:
-        """When `text`, drawn in one style, had come whole. Raises TimeoutError."""
-        wanted, end = text.encode(), time.monotonic() + deadline_s
+        """When, after `since`, the screen showed `text` in one of its rows. Raises TimeoutError."""
+        end = time.monotonic() + deadline_s
         while time.monotonic() < end:
-            seen = b""
-            for when, piece in self.drawn.since(since):
-                seen += piece
-                if wanted in ESCAPES.sub(b"", seen):
+            for when, piece in self.drawn.since(self._seen):
+                self._seen = when
+                self._feed(piece)
+                if when > since and any(text in row for row in self._screen.display):
                     return when
-                seen = seen[-(1 << 16) :]
             time.sleep(0.002)
-        raise TimeoutError(f"{text!r} was not drawn within {deadline_s:g} s")
+        shown = "\n".join(self._screen.display)
+        raise TimeoutError(f"{text!r} was not drawn within {deadline_s:g} s, but:\n{shown}")
+
+    def _feed(self, piece: bytes) -> None:
+        whole = self._rest + piece
+        unfinished = UNFINISHED.search(whole)
+        cut = unfinished.start() if unfinished else len(whole)
+        self._rest = whole[cut:]
+        self._stream.feed(UNKNOWN.sub(b"", whole[:cut]))
 
     def settle(self, quiet_s: float = 1.5, deadline_s: float = 60.0) -> None:
         """Wait until nothing has been written for a while."""
@@ -126,7 +140,7 @@ def open_terminal(
         named = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "COLUMNS": str(columns), "LINES": str(rows)}
         os.execve(command[0], list(command), {**environment, **named})  # noqa: S606
     fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    terminal = Terminal(pid, descriptor, started)
+    terminal = Terminal(pid, descriptor, started, screen)
     try:
         yield terminal
     finally:
