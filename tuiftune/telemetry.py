@@ -170,9 +170,9 @@ class Device:
 
     def read(self) -> Fields:
         """All figures but the identity. Raises NVMLError where the device is lost."""
-        use = self._ask("nvmlDeviceGetUtilizationRates")
-        power = self._ask("nvmlDeviceGetPowerUsage")
-        limit = self._ask("nvmlDeviceGetEnforcedPowerLimit") or self._ask("nvmlDeviceGetPowerManagementLimit")
+        use = self.ask("nvmlDeviceGetUtilizationRates")
+        power = self.ask("nvmlDeviceGetPowerUsage")
+        limit = self.ask("nvmlDeviceGetEnforcedPowerLimit") or self.ask("nvmlDeviceGetPowerManagementLimit")
         return {
             **self._memory(),
             "temperature_c": self._temperature(),
@@ -181,25 +181,37 @@ class Device:
             "power_w": None if power is None else power / 1000,
             "power_limit_w": None if limit is None else limit / 1000,
             "fan_percent": self._first(("nvmlDeviceGetFanSpeed",), ("nvmlDeviceGetFanSpeed_v2", 0)),
-            "sm_clock_mhz": self._ask("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_SM),
-            "memory_clock_mhz": self._ask("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_MEM),
+            "sm_clock_mhz": self.ask("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_SM),
+            "memory_clock_mhz": self.ask("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_MEM),
             "throttle": self._throttle(),
-            "slowdown_c": self._ask(
-                "nvmlDeviceGetTemperatureThreshold", self._nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
-            ),
+            "slowdown_c": self.ask("nvmlDeviceGetTemperatureThreshold", self._nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN),
             **self._processes(),
         }
 
     def text(self, name: str) -> str | None:
         """A string of the driver, which may hold any bytes: pynvml's own decoding raises on some."""
-        raw = self._ask(name, undecoded=True)
+        raw = self.ask(name, undecoded=True)
         return None if raw is None else one_line(raw.decode("utf-8", "replace"), 100)
+
+    def ask(self, name: str, *arguments: Any, undecoded: bool = False) -> Any:
+        """Call a function of pynvml on the device; None where pynvml, the driver or the card has it not."""
+        function = getattr(self._nvml, name, None)
+        if function is None:
+            return None
+        if undecoded:
+            function = getattr(function, "__wrapped__", function)
+        try:
+            return function(self._handle, *arguments)
+        except self._nvml.NVMLError as error:
+            if error.value in ENDS_READING:
+                raise
+            return None
 
     def _memory(self) -> Fields:
         """In the older way the driver's own reserve counts as used (hundreds of MiB)."""
-        memory = self._ask("nvmlDeviceGetMemoryInfo", getattr(self._nvml, "nvmlMemory_v2", 0x02000028))
+        memory = self.ask("nvmlDeviceGetMemoryInfo", getattr(self._nvml, "nvmlMemory_v2", 0x02000028))
         reserved = None if memory is None else memory.reserved
-        memory = memory or self._ask("nvmlDeviceGetMemoryInfo")
+        memory = memory or self.ask("nvmlDeviceGetMemoryInfo")
         return {
             "memory_used_bytes": memory.used if memory else None,
             "memory_reserved_bytes": reserved,
@@ -224,24 +236,10 @@ class Device:
 
     def _first(self, *ways: tuple[Any, ...]) -> Any:
         for name, *arguments in ways:
-            found = self._ask(name, *arguments)
+            found = self.ask(name, *arguments)
             if found is not None:
                 return found
         return None
-
-    def _ask(self, name: str, *arguments: Any, undecoded: bool = False) -> Any:
-        """Call a function of pynvml on the device; None where pynvml, the driver or the card has it not."""
-        function = getattr(self._nvml, name, None)
-        if function is None:
-            return None
-        if undecoded:
-            function = getattr(function, "__wrapped__", function)
-        try:
-            return function(self._handle, *arguments)
-        except self._nvml.NVMLError as error:
-            if error.value in ENDS_READING:
-                raise
-            return None
 
 
 def throttle_text(bits: int) -> str:

@@ -8,7 +8,7 @@
  *
  *   count 2                     number of GPUs (default 1)
  *   gpu0.temp 71                and mem_total, mem_used, mem_free, mem_reserved (bytes), util, memutil,
- *                               power, power_limit (mW), fan, sm_clock, mem_clock, max_sm_clock (MHz),
+ *                               power, power_limit, power_default (mW), persistence (0/1), fan, sm_clock, mem_clock, max_sm_clock (MHz),
  *                               reasons (throttle bit mask), slowdown, shutdown (deg C), pstate, name, uuid,
  *                               procs (pid:bytes,pid:bytes; bytes -1 = not available), mig (0/1),
  *                               compute (8.6), ecc (count)
@@ -157,3 +157,5 @@ static int procs(void *h, u32 *n, Proc *out) {
 int nvmlDeviceGetComputeRunningProcesses_v3(void *h, u32 *n, Proc *o) { GATE(h); return procs(h, n, o); }
 int nvmlDeviceGetComputeRunningProcesses_v2(void *h, u32 *n, Proc *o) { GATE(h); return procs(h, n, o); }
 int nvmlDeviceGetGraphicsRunningProcesses_v3(void *h, u32 *n, Proc *o) { GATE(h); (void)o; *n = 0; return OK; }
+int nvmlDeviceGetPersistenceMode(void *h, u32 *v) { GATE(h); *v = (u32)gnum(h, "persistence", 1); return OK; }
+int nvmlDeviceGetPowerManagementDefaultLimit(void *h, u32 *v) { GATE(h); *v = (u32)gnum(h, "power_default", 350000); return OK; }
