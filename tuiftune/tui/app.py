@@ -15,6 +15,7 @@ from textual.app import App
 from textual.binding import Binding
 from textual.notifications import SeverityLevel
 from textual.screen import ModalScreen
+from textual.scrollbar import ScrollBar
 from textual.worker import Worker, WorkerState
 
 from tuiftune.errors import TuiftuneError
@@ -22,6 +23,7 @@ from tuiftune.paths import runs_folder
 from tuiftune.run import launch
 from tuiftune.run.folder import ACTIVE, Run, find_run, list_runs, state_of
 from tuiftune.run.summary import RunSummary
+from tuiftune.signs import ascii_only
 from tuiftune.text import one_line
 from tuiftune.tui import guard
 from tuiftune.tui.messages import (
@@ -49,9 +51,11 @@ from tuiftune.tui.screens.profiles import EditingAsked, ProfileChosen, ProfilesM
 from tuiftune.tui.screens.run import Asked, RunScreen
 from tuiftune.tui.starting import NOTICE_S, Starter
 from tuiftune.tui.watch import Watcher
+from tuiftune.tui.widgets.scrollbar import WholeCells
 
 HELD_S = 0.5
 """So long the first frame waits for the first look at the run: one frame instead of four."""
+KEY_NAMES = str.maketrans({"⏎": "enter", "⌫": "backspace", "↑": "up", "↓": "down", "←": "left", "→": "right"})
 GLANCE_S = 5.0
 """The machine in the top row is read out so often; what runs at once."""
 
@@ -87,6 +91,8 @@ class TuiftuneApp(App[None]):
     def __init__(self, workspace: Path, run: str | None = None) -> None:
         """Raises RunNotFound where `run` names none."""
         super().__init__()
+        if ascii_only():
+            ScrollBar.renderer = WholeCells
         self._workspace = workspace
         self._runs: list[RunSummary] = []
         self._catalog = CatalogLoaded(None)
@@ -105,6 +111,11 @@ class TuiftuneApp(App[None]):
         for place in PLACES:
             self.add_mode(place.name, cast("Callable[[], Place]", partial(self.place, place.name)))
         self._first = find_run(workspace, run) if run else next(iter(active_runs(workspace)), None)
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Keys that Textual has a sign for by their name, where there is no such sign."""
+        shown = super().get_key_display(binding)
+        return shown.translate(KEY_NAMES) if ascii_only() else shown
 
     def place(self, name: str) -> Place:
         """The screen of a place; made now if nobody was there."""
