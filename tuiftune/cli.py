@@ -23,7 +23,8 @@ from tuiftune.commands.rerun import rerun
 from tuiftune.commands.serve import serve
 from tuiftune.errors import ProfileError, TuiftuneError
 from tuiftune.paths import find_workspace
-from tuiftune.text import is_unicode, print_in_any_encoding
+from tuiftune.signs import print_in_any_encoding
+from tuiftune.text import is_unicode
 
 
 def main() -> None:

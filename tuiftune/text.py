@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import re
-import sys
 from typing import Any
 
 _ESCAPES = re.compile(
@@ -32,13 +30,6 @@ def plain(text: str, limit: int = 10_000) -> str:
 def one_line(text: str, limit: int = 500) -> str:
     """`plain`, with line breaks and tabs as blanks."""
     return plain(text.replace("\n", " ").replace("\t", " "), limit)
-
-
-def print_in_any_encoding() -> None:
-    """Where a terminal (or PYTHONIOENCODING) has no such letter, print '?' in its place, and go on."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and not is_unicode(stream):
-            stream.reconfigure(errors="replace")
 
 
 def is_unicode(stream: Any) -> bool:

@@ -112,7 +112,7 @@ def test_a_strip_that_is_too_long_tells_where_the_run_is() -> None:
 def test_the_running_stage_has_a_bar_a_count_and_the_time_to_go() -> None:
     pane = PipelinePane()
     pane._view = view()
-    assert rows_of(pane, 78, 9)[1] == "━━━━━━━━━━━━╸━━━━━━━  62%   372/600 steps   0:36 left"
+    assert rows_of(pane, 78, 9)[1] == "━━━━━━━━━━━━╸───────  62%   372/600 steps   0:36 left"
 
 
 def test_a_stage_without_a_total_shows_its_count() -> None:

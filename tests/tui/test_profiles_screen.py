@@ -305,7 +305,7 @@ async def test_escapes_and_markup_in_files_are_plain_text() -> None:
 
 async def test_while_profiles_are_read_and_where_they_cannot_be_it_says_so() -> None:
     async with menu(None) as (app, pilot):
-        assert "reading profiles…" in app.text
+        assert "reading profiles..." in app.text
         await pilot.press("enter")
         app.menu.show_catalog(None, "plugin 'slow' was still loading after 30 s. Take it out of plugins/")
         await pilot.pause()

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from tuiftune.errors import TuiftuneError
 from tuiftune.run.models import Source
 from tuiftune.sampling import Sampling
-from tuiftune.text import plain, print_in_any_encoding
+from tuiftune.signs import print_in_any_encoding
+from tuiftune.text import plain
 from tuiftune.waiting import Waiting
 
 if TYPE_CHECKING:

@@ -17,9 +17,11 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.notifications import SeverityLevel
 from textual.screen import ModalScreen, Screen
+from textual.scrollbar import ScrollBar
 from textual.worker import Worker, WorkerState
 
 from tuiftune.errors import TuiftuneError
+from tuiftune.signs import ascii_only
 from tuiftune.text import one_line
 from tuiftune.tui import guard
 from tuiftune.tui.driver import QuietDriver
@@ -56,6 +58,7 @@ if TYPE_CHECKING:  # the first frame waits for what is imported here; the rest c
 
 HELD_S = 0.5
 """So long the first frame waits for the first look at the run: one frame instead of four."""
+KEY_NAMES = str.maketrans({"⏎": "enter", "⌫": "backspace", "↑": "up", "↓": "down", "←": "left", "→": "right"})
 GLANCE_S = 5.0
 """The machine in the top row is read out so often; what runs at once."""
 NOTICE_S = 4.0
@@ -96,6 +99,10 @@ class TuiftuneApp(App[None]):
         """Raises RunNotFound where `run` names none."""
         super().__init__()
         self.stylesheet = KeptStylesheet(variables=self.get_css_variables())
+        if ascii_only():
+            from tuiftune.tui.widgets.scrollbar import WholeCells
+
+            ScrollBar.renderer = WholeCells
         self._workspace = workspace
         self._runs: list[RunSummary] = []
         self._catalog = CatalogLoaded(None)
@@ -134,6 +141,11 @@ class TuiftuneApp(App[None]):
         from tuiftune.tui.asking import Asker
 
         return Asker(self)
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Keys that Textual has a sign for by their name, where there is no such sign."""
+        shown = super().get_key_display(binding)
+        return shown.translate(KEY_NAMES) if ascii_only() else shown
 
     def place(self, name: str) -> Place:
         """The screen of a place; made now if nobody was there."""

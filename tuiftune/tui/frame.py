@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tuiftune.run.folder import Run
 from tuiftune.run.follow import ending, standing
+from tuiftune.signs import ascii_only, in_ascii
 from tuiftune.text import one_line
 from tuiftune.tui.messages import RunView
 from tuiftune.tui.panes.devices import DevicesPane, lines_wanted
@@ -13,15 +14,12 @@ from tuiftune.tui.panes.pipeline import strip
 from tuiftune.tui.panes.rows import Row, fit
 from tuiftune.tui.reading import RunReader
 from tuiftune.tui.watch import POINTS
-from tuiftune.tui.widgets.glyphs import ascii_only
 from tuiftune.tui.widgets.plot import ASCII, BRAILLE, Chart, Line, as_text, draw, view_of
 
 CHART_ROWS = 10
 LOG_LINES = 5
 CHART_CELLS = 100
 """A wider chart of so few rows would be flat."""
-IN_ASCII = str.maketrans({"✓": "+", "▶": ">", "·": ".", "✗": "x", "■": "#", "→": "->", "…": "...", "°": "", "—": "-"})
-"""For a terminal that has no such letters."""
 
 
 def frame(run: Run, width: int) -> str:
@@ -36,7 +34,7 @@ def frame(run: Run, width: int) -> str:
     head = standing(run) if view.state.active else ending(run, view.state)
     blocks = [head.splitlines(), list(_below(view, width)), _chart(view, width), _devices(view, width)]
     text = "\n\n".join("\n".join(line.rstrip() for line in block) for block in [*blocks, _log(view, width)] if block)
-    return text.translate(IN_ASCII) if ascii_only() else text
+    return in_ascii(text) if ascii_only() else text
 
 
 def _below(view: RunView, width: int) -> Iterator[str]:

@@ -7,7 +7,6 @@ the app once it is mounted.
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import select
 import shutil
@@ -16,6 +15,8 @@ import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+
+from tuiftune import signs
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -48,12 +49,8 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def prepare() -> None:
-    """Write UTF-8 whatever the locale says, and draw less often over SSH.
-
-    Under another encoding Textual's lines and blocks would come out as the letters of their escapes.
-    """
-    if isinstance(sys.__stderr__, io.TextIOWrapper):
-        sys.__stderr__.reconfigure(encoding="utf-8", errors="replace")
+    """Write what the terminal can show, and draw less often over SSH."""
+    signs.write_what_it_can_show(sys.__stderr__)
     if os.environ.get("SSH_CONNECTION"):
         os.environ.setdefault("TEXTUAL_FPS", str(SLOW_FPS))
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")

@@ -26,7 +26,7 @@ MOST_DATA_BYTES = 64 << 20
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 """Nothing is fetched unasked."""
 NOT_HERE = "whether it fits is known once its model and its data are on this machine"
-BEING_MADE = "whether it fits is being found out…"
+BEING_MADE = "whether it fits is being found out..."
 TRAINING = "not planned while a run is training"
 
 

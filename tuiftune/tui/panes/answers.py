@@ -109,7 +109,7 @@ def _standing(answer: Answer, width: int) -> Row:
     if answer.state == "waiting":
         return [("waits for the other model", "muted")]
     if answer.state == "loading":
-        return [(fit("loads the model…", width), "accent")]
+        return [(fit("loads the model...", width), "accent")]
     if answer.state == "failed":
         return [("failed", "bad")]
     if answer.state == "stopped":
@@ -117,7 +117,12 @@ def _standing(answer: Answer, width: int) -> Row:
     count = f"{answer.tokens:,} token{'' if answer.tokens == 1 else 's'}"
     speed = f"{units.figure(answer.tokens / answer.seconds)} tokens/s" if answer.seconds > 0 and answer.tokens else ""
     if answer.state == "writing":
-        parts = ["writes…", *([count] if answer.tokens else []), *([speed] if answer.tokens > 1 else []), answer.device]
-        return joined([[(part, "accent" if part == "writes…" else "muted")] for part in parts], width, "  ")
+        parts = [
+            "writes...",
+            *([count] if answer.tokens else []),
+            *([speed] if answer.tokens > 1 else []),
+            answer.device,
+        ]
+        return joined([[(part, "accent" if part == "writes..." else "muted")] for part in parts], width, "  ")
     parts = [count, *([speed] if speed else []), units.duration(answer.seconds), one_line(answer.device)]
     return joined([[(part, "muted")] for part in parts], width, "  ")

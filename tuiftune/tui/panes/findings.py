@@ -11,7 +11,7 @@ from tuiftune.errors import Problem
 from tuiftune.text import one_line
 from tuiftune.tui.panes.rows import Row, Rows, wrap
 
-CHECKING = "it is checked…"
+CHECKING = "it is checked..."
 CLEAN = "checks clean"
 LEAST, MOST = 1, 8
 """Rows that it takes."""

@@ -14,7 +14,6 @@ from tuiftune.text import one_line
 from tuiftune.toml_lines import KeyPath
 from tuiftune.tui.panes.form_lines import Line
 from tuiftune.tui.panes.rows import Row, Span, fit
-from tuiftune.tui.widgets.glyphs import ascii_only
 from tuiftune.tui.widgets.line_editor import LineEditor
 
 SIGNS = 4
@@ -105,11 +104,11 @@ class Drawing:
         bad = self.signs.get(path)
         if bad:
             return bad, "bad" if bad == "!" else "warn"
-        return ("*" if ascii_only() else "●") if changed else " ", "accent"
+        return "●" if changed else " ", "accent"
 
 
 def _cursor(here: bool) -> Span:
-    return (f"{'>' if ascii_only() else '▸'} " if here else "  ", "accent")
+    return ("▸ " if here else "  ", "accent")
 
 
 def _in_words(field: Field, here: bool) -> tuple[str, str]:

@@ -56,7 +56,7 @@ class HeaderPane(Rows):
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
         if self._view is None:
-            return [[(self._waiting, "title"), ("  reading …", "muted")]]
+            return [[(self._waiting, "title"), ("  reading...", "muted")]]
         return [self._first(self._view, width), *self._reason(width)][:height]
 
     def _first(self, view: RunView, width: int) -> Row:

@@ -118,10 +118,10 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 def bar(fraction: float, width: int) -> list[Span]:
-    """A progress bar `width` cells wide, to half a cell."""
+    """A progress bar `width` cells wide, to half a cell; what is left is thinner, for who sees no colours."""
     halves = round(max(0.0, min(1.0, fraction)) * width * 2)
     whole, half = divmod(halves, 2)
-    return [("━" * whole + "╸" * half, "accent"), ("━" * (width - whole - half), "rest")]
+    return [("━" * whole + "╸" * half, "accent"), ("─" * (width - whole - half), "rest")]
 
 
 def joined(parts: Sequence[Sequence[Span]], width: int, gap: str = "   ") -> list[Span]:

@@ -72,7 +72,7 @@ class RunDetails(Rows):
         yield "figures", self._figures(run), ""
         yield "course", self._course(run), ""
         if self._settings is None:
-            yield "settings", "reading…", "muted"
+            yield "settings", "reading...", "muted"
         elif self._settings:
             yield "settings", words_of(self._settings), ""
         else:

@@ -31,7 +31,7 @@ LOOK_S = 3.0
 """While one of them goes on, they are read again so often."""
 POINTS = 1024
 """A curve is thinned to at most so many."""
-READING = "reading the runs…"
+READING = "reading the runs..."
 SAME = "no setting differs: only chance does, or what became of them"
 
 

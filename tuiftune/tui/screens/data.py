@@ -142,7 +142,7 @@ class DataScreen(Place):
         self._choosing = True
         if self._catalog is None:
             self.pane.subject.show("data")  # the list comes as soon as it is there
-            self.pane.tell([(one_line(self._error), "bad") if self._error else ("reading profiles…", "muted")])
+            self.pane.tell([(one_line(self._error), "bad") if self._error else ("reading profiles...", "muted")])
             return
         self._draw_choice()
         self.pane.turn_to(CHOICE)

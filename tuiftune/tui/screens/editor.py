@@ -43,7 +43,7 @@ GLANCE_S = 5.0
 NOTICE_S = 4.0
 TALL = 30
 """Rows from which on there is room for more about an option."""
-READING = "reading the profile…"
+READING = "reading the profile..."
 
 
 class EditorScreen(Screen["str | None"]):

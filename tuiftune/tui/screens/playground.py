@@ -214,7 +214,7 @@ class PlaygroundScreen(Place):
         self.asked.show(self._history)
         with_base = self.settings.settings.base and subject.model is not None
         self.base.set_class(not with_base, "-off")
-        hint = "Type a prompt and press Enter." if subject.model else subject.problem or "looks for models…"
+        hint = "Type a prompt and press Enter." if subject.model else subject.problem or "looks for models..."
         answers = playing.answers if playing else {}
         tuned, base = answers.get(TUNED), answers.get(BASE)
         model = tuned.model if tuned else subject.model.name if subject.model else ""

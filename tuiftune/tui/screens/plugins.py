@@ -30,7 +30,7 @@ from tuiftune.tui.screens.problems import ProblemsScreen
 from tuiftune.tui.widgets.glyphs import short_path
 from tuiftune.tui.widgets.plugin_list import PluginList
 
-READING = "reading plugins…"
+READING = "reading plugins..."
 KINDS = {
     "dataset": "brings documents from a file or a data base",
     "preprocess": "changes, drops or adds documents or rows",
@@ -81,7 +81,7 @@ class PluginsTitle(Rows):
             words = f"  {_count(len(self._catalog.plugins), 'plugin')}, {_count(len(self._catalog.stages), 'stage')}"
             left = [*left, *([(f"  ✗ {broken} not loaded", "bad")] if broken else []), (words, "muted")]
         if reading and self._catalog is not None:
-            left = [*left, ("  reading…", "muted")]
+            left = [*left, ("  reading...", "muted")]
         if query or typing:
             right: Row = [("/", "accent"), (one_line(query), "strong"), ("█" if typing else "", "accent")]
         else:

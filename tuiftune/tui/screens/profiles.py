@@ -33,7 +33,7 @@ RECENT = 50
 """So many ended runs are listed, the newest."""
 TRAINS = ("starting", "running", "healing", "stopping", "pausing")
 """A run in one of these states needs the machine for itself."""
-READING = "reading profiles…"
+READING = "reading profiles..."
 NO_PROFILES = "no profiles here. Make a workspace with some: tuiftune init"
 
 

@@ -28,7 +28,7 @@ from tuiftune.tui.screens.window import Window
 CHECK_AFTER_S = 0.5
 """Since the last key: a check is a process of 0.3 s and more."""
 UNCHANGED = "nothing changed: the very same run once more"
-CHECKING = "checking…"
+CHECKING = "checking..."
 
 
 @dataclass

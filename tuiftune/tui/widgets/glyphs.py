@@ -1,11 +1,15 @@
-"""Which signs this terminal can show, the sign of each state, and paths as people write them."""
+"""The sign of each state and of the row one is on, and paths as people write them.
+
+Each sign has its ASCII form in tuiftune.signs.
+"""
 
 from __future__ import annotations
 
-import codecs
-import locale
-import os
 from pathlib import Path
+
+from tuiftune.signs import ascii_only
+
+__all__ = ["STATE_MARKS", "ascii_only", "pointer", "short_path"]
 
 STATE_MARKS = {
     "queued": ("○", "muted"),
@@ -24,20 +28,9 @@ STATE_MARKS = {
 """State of a run -> its sign and the theme's word for its colour; the sign alone tells it without colour."""
 
 
-def ascii_only() -> bool:
-    """Whether the terminal is not to be sent braille and block characters: its encoding is not UTF-8, or
-    it is the Linux console, whose fonts have none."""
-    named = os.environ.get("PYTHONIOENCODING", "").partition(":")[0] or locale.getpreferredencoding(False)
-    try:
-        encoding = codecs.lookup(named).name
-    except LookupError:
-        encoding = named
-    return encoding != "utf-8" or os.environ.get("TERM") == "linux"
-
-
 def pointer() -> str:
     """Before the row that is highlighted, which the colour alone does not tell everybody."""
-    return ">" if ascii_only() else "›"  # noqa: RUF001
+    return "›"  # noqa: RUF001
 
 
 def short_path(path: str) -> str:

@@ -16,7 +16,7 @@ from textual.strip import Strip
 from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line
 from tuiftune.tui.panes.rows import Row, Rows, Span, beside
-from tuiftune.tui.widgets.glyphs import ascii_only, pointer
+from tuiftune.tui.widgets.glyphs import pointer
 from tuiftune.tui.widgets.run_columns import BY_NAME, SORTED, Layout, Told, found_by, in_order, layout
 
 ABOVE = 2
@@ -24,7 +24,7 @@ ABOVE = 2
 SIGNS = 2
 """Cells before the columns: where one is, and what is marked."""
 CURSOR: Span = ("", "cursor")
-READING = "reading the runs…"
+READING = "reading the runs..."
 NO_RUNS = "no runs yet. 1 leads to the profiles: choose one and press enter"
 
 
@@ -184,7 +184,7 @@ class RunTable(Rows, can_focus=True):
 
     def _sign(self) -> str:
         down = BY_NAME[self._by].highest_first != self._backwards
-        return ("v" if down else "^") if ascii_only() else ("▾" if down else "▴")
+        return "▾" if down else "▴"
 
     def _row(self, place: int, now: float) -> Row:
         run = self._shown[place]
