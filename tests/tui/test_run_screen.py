@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tuiftune.run.alerts import look
 from tuiftune.tui.app import TuiftuneApp
 from tuiftune.tui.screens.confirm import ConfirmScreen
 
@@ -156,6 +157,30 @@ async def test_a_run_that_was_healed_says_so_while_it_goes_on(make: Any, shown: 
         await pilot.press("escape")
         text = await shown(pilot, "space Pause  c Save  w Why  l Log  m Samples", "q Leave", "smoothed")
         assert "^p Palette" not in text, "where not all keys fit, the palette goes first"
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_alerts_stay_until_somebody_has_read_them(make: Any, shown: Any, size: Any) -> None:
+    recorded = make.running(60)
+    recorded.healed("out of memory; going on with 2,048 tokens at once", 12)
+    recorded.metrics.event("plugin_error", {"plugin": "chat", "error": "plugin 'chat': [b]boom"}, time.time())
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=size) as pilot:
+        await shown(pilot, "! 2 alerts  ", "plugin 'chat': [b]boom", "a reads them", "! 2 ● 1")
+        await pilot.press("a")
+        await shown(pilot, f"Alerts of {recorded.run.id}", "step 12 · new", "going on with 2,048 tokens")
+        deadline = time.monotonic() + 10
+        while any(not alert.seen for alert in look(recorded.run)):
+            assert time.monotonic() < deadline
+            await pilot.pause(0.02)
+        await pilot.press("escape")
+        while "2 alerts" in await shown(pilot, "60/600 steps"):
+            assert time.monotonic() < deadline
+        recorded.metrics.metric(61, {"train/loss": math.nan}, time.time())
+        await shown(pilot, "the loss is no number at step 61", "a reads it")
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=size) as pilot:
+        assert "alerts" not in await shown(pilot, "60/600 steps", "! ", "the loss is no number at step 61")
 
 
 async def test_nothing_is_drawn_anew_while_nothing_changes(make: Any, shown: Any, monkeypatch: Any) -> None:

@@ -20,6 +20,7 @@ from textual.worker import Worker, WorkerState
 from tuiftune.errors import TuiftuneError
 from tuiftune.paths import runs_folder
 from tuiftune.run import launch
+from tuiftune.run.alerts import mark_seen
 from tuiftune.run.folder import ACTIVE, Run, find_run, list_runs, state_of
 from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line
@@ -27,6 +28,7 @@ from tuiftune.tui import guard
 from tuiftune.tui.messages import (
     ActionDone,
     ActionFailed,
+    AlertsSeen,
     CatalogLoaded,
     CurvesWanted,
     DeviceView,
@@ -177,7 +179,8 @@ class TuiftuneApp(App[None]):
         self._glanced = time.monotonic()
         active = [run.state for run in self._runs if run.state in ACTIVE]
         queued = active.count("queued")
-        self._glance = Glance(self._glance.host, tuple(devices), len(active) - queued, queued)
+        alerts = sum(run.alerts for run in self._runs if run.state in ACTIVE)
+        self._glance = Glance(self._glance.host, tuple(devices), len(active) - queued, queued, alerts)
         for place in self.places.values():
             place.glance(self._glance)
 
@@ -332,6 +335,19 @@ class TuiftuneApp(App[None]):
                 self._asking.discard((run.id, kind))
 
         self.run_worker(wait_for_answer, thread=True, exit_on_error=False)
+
+    def on_alerts_seen(self, message: AlertsSeen) -> None:
+        """Written down by a thread; the next look shows it."""
+
+        def write() -> None:
+            try:
+                mark_seen(message.run, message.keys)
+            except TuiftuneError as error:
+                self.post_message(ActionFailed("They will be told again", str(error).splitlines()))
+            else:
+                self._watcher.look_now()
+
+        self.run_worker(write, thread=True, exit_on_error=False)
 
     def on_action_done(self, message: ActionDone) -> None:
         self._watcher.look_now()

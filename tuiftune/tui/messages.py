@@ -10,6 +10,7 @@ from typing import Any
 from textual.message import Message
 
 from tuiftune.catalog import Catalog, ResolvedProfile
+from tuiftune.run.alerts import Alert
 from tuiftune.run.card import Card, Healed
 from tuiftune.run.folder import Run, State
 from tuiftune.run.metrics_db import Curve, MetricRow, SampleRow
@@ -40,6 +41,8 @@ class Glance:
     active: int = 0
     """Runs that work, or are on hold."""
     queued: int = 0
+    alerts: int = 0
+    """Of the active runs, those that nobody has seen."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class RunView:
     stages: Sequence[StageView] = ()
     healed: Sequence[Healed] = ()
     """What it went on from by itself, oldest first."""
+    alerts: Sequence[Alert] = ()
+    """What a person should know of, the oldest first, seen or not."""
     card: Card | None = None
     """Of a run that has ended and did not finish: why."""
     curves: Mapping[str, Curve] = field(default_factory=dict)
@@ -166,6 +171,14 @@ class CurvesWanted(Message):
 
     window: tuple[int, int] | None
     smoothing: float
+
+
+@dataclass
+class AlertsSeen(Message):
+    """Somebody has read these alerts of a run."""
+
+    run: Run
+    keys: Sequence[str]
 
 
 @dataclass

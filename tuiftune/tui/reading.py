@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuiftune.errors import StoreError
+from tuiftune.run.alerts import Alert, Alerts, read_seen, seen_file
 from tuiftune.run.card import Card, Healed, card_of, healings
 from tuiftune.run.folder import Run, State, state_of
 from tuiftune.run.metrics_db import Curve, CurveFollower, MetricRow, MetricsReader, SampleRow, level_of
@@ -125,10 +126,11 @@ class Devices:
 class Record:
     """What the worker wrote down: metrics.db, read on at each look."""
 
-    def __init__(self, run: Run, points: int) -> None:
+    def __init__(self, run: Run, points: int, alerts: Alerts) -> None:
         self._run = run
         self._points = points
         self._reader = MetricsReader(run.metrics_file)
+        self._alerts = alerts
         self._file = _file_id(run.metrics_file)
         self._behind = True
         self._last_event = 0
@@ -188,6 +190,10 @@ class Record:
         self._behind = False
         return True
 
+    def look_for_alerts(self) -> None:
+        """Values that are no numbers, and the steps of what the supervisor tells. Raises StoreError."""
+        self._alerts.feed_values(self._reader)
+
     def look_at(self, window: tuple[int, int] | None, smoothing: float) -> bool:
         """Only these steps, as fine as they can be drawn; smoothed so. Whether anything is other now."""
         if (window, smoothing) == (self.window, self.smoothing):
@@ -234,7 +240,9 @@ class Record:
         self.clock = ([*known[:keep], *steps[keep : keep + len(found)]], [*times[:keep], *found])
 
     def _read_events(self) -> None:
-        for row in self._reader.events(self._last_event):
+        rows = self._reader.events(self._last_event)
+        self._alerts.feed(rows)
+        for row in rows:
             self._last_event = row.id
             if row.kind == "run_started":
                 self._began = row.time
@@ -268,7 +276,10 @@ class RunReader:
         self._label = read_notes(run, origin).name
         self._worker_log = LogTail(run.worker_log)
         self._supervisor_log = LogTail(run.supervisor_log)
-        self._record = Record(run, points)
+        self._alerts = Alerts()
+        self._seen: tuple[int | None, frozenset[str]] = (None, frozenset())
+        """When the file of the alerts that were seen was written, and what stands there."""
+        self._record = Record(run, points, self._alerts)
         self._telemetry = TelemetryReader(run.telemetry_file)
         self._devices = Devices()
         self._healed: list[Healed] = []
@@ -289,7 +300,7 @@ class RunReader:
         state = state_of(self.run)
         if self._record.replaced():
             self._record.close()
-            self._record = Record(self.run, self._points)
+            self._record = Record(self.run, self._points, self._alerts)
         problems: list[str] = []
         changed = self._read_logs()
         try:
@@ -301,12 +312,18 @@ class RunReader:
                 changed = read() or changed
             except StoreError as error:
                 problems.append(one_line(str(error)))
+        if changed and not problems:
+            try:
+                self._record.look_for_alerts()
+            except StoreError as error:
+                problems.append(one_line(str(error)))
         now = time.time()
-        shown = (state, problems, int(now) if state.active else 0, self._model(), self._carded(state))
+        alerts = self._alerted()
+        shown = (state, problems, int(now) if state.active else 0, self._model(), self._carded(state), alerts)
         if not changed and shown == self._shown:
             return None
         self._shown = shown
-        return self._view(state, now, "; ".join(problems) or None)
+        return self._view(state, now, "; ".join(problems) or None, alerts)
 
     def _read_logs(self) -> bool:
         """The supervisor's log is of interest only while the worker has none."""
@@ -320,7 +337,9 @@ class RunReader:
         newest = self._telemetry.last_event()
         if newest is not None and newest.id != self._last_told:
             after = self._last_told if newest.id > self._last_told else 0  # a damaged file is begun anew
-            self._healed += healings(self._telemetry.events(after))
+            events = self._telemetry.events(after)
+            self._healed += healings(events)
+            self._alerts.feed(events)
             self._last_told = newest.id
         return True
 
@@ -344,7 +363,13 @@ class RunReader:
             self._card = (state, version, card_of(self.run, state))
         return self._card[2]
 
-    def _view(self, state: State, now: float, problem: str | None) -> RunView:
+    def _alerted(self) -> tuple[Alert, ...]:
+        version = _version(seen_file(self.run))
+        if version != self._seen[0]:
+            self._seen = (version, read_seen(self.run))
+        return self._alerts.all(self._seen[1])
+
+    def _view(self, state: State, now: float, problem: str | None, alerts: tuple[Alert, ...]) -> RunView:
         record = self._record
         log = self._worker_log if self._worker_log.lines else self._supervisor_log
         return RunView(
@@ -359,6 +384,7 @@ class RunReader:
             facts=record.facts,
             stages=record.pipeline.seen(state, now),
             healed=tuple(self._healed),
+            alerts=alerts,
             card=self._carded(state),
             curves=record.shown,
             smoothed=record.smoothed,
