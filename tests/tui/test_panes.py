@@ -7,17 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.cells import cell_len
 
 from tuiftune.run.folder import Run, State
 from tuiftune.run.metrics_db import Curve, SampleRow
 from tuiftune.run.progress import StageView
 from tuiftune.run.summary import RunSummary
+from tuiftune.tui.log_levels import ERROR, PLAIN, WARNING, Levels
 from tuiftune.tui.messages import DeviceView, PromptSamples, RunView
 from tuiftune.tui.panes.devices import DevicesPane
 from tuiftune.tui.panes.facts import FactsPane
 from tuiftune.tui.panes.header import HeaderPane
 from tuiftune.tui.panes.log import LogPane
+from tuiftune.tui.panes.log_lines import LogLines
 from tuiftune.tui.panes.pipeline import PipelinePane, outcome, strip
 from tuiftune.tui.panes.rows import Row, Rows, bar, beside, fit, fit_end, joined, wrap
 from tuiftune.tui.panes.samples import SamplesPane
@@ -293,7 +296,7 @@ def test_markup_in_a_sample_stays_text() -> None:
     assert rows_of(pane, 60, 3)[1] == "[bold]x[/] [red]y[/red]"
 
 
-def test_the_log_shows_its_end_and_scrolls_on_the_whole_screen() -> None:
+def test_the_log_shows_its_end() -> None:
     pane = LogPane()
     pane._lines = [f"line {number}" for number in range(100)]
     assert rows_of(pane, 40, 4) == ["log  worker.log", "line 97", "line 98", "line 99"]
@@ -309,12 +312,96 @@ def test_the_log_shows_its_end_and_scrolls_on_the_whole_screen() -> None:
     assert rows_of(pane, 20, 9)[1:] == [*["a line too long for", "this pane"] * 3, "short"]
     pane._lines = ["12:00:00 a sentence of many words", "short"]
     assert rows_of(pane, 20, 3) == ["log  worker.log", "12:00:00 a sentence…", "short"]
-    pane._lines = [f"line {number}" for number in range(100)]
-    pane.full = True
-    pane.action_page(-1)
-    pane.action_scroll(-5)
-    pane._away = 10
-    assert rows_of(pane, 40, 4) == ["log  worker.log   10 rows below", "line 87", "line 88", "line 89"]
+
+
+def looked_at(count: int, first: int = 0) -> LogLines:
+    """Every tenth line an error."""
+    log = LogLines()
+    log.take(*told(count, first))
+    return log
+
+
+def told(count: int, first: int = 0) -> tuple[list[str], list[int], int]:
+    numbers = range(first, first + count)
+    return [f"line {number}" for number in numbers], [ERROR if n % 10 == 0 else PLAIN for n in numbers], first
+
+
+def texts(log: LogLines, height: int = 4, width: int = 40) -> list[str]:
+    return lines(log.rows(width, height)[0], width)
+
+
+def test_a_log_stays_where_one_reads_while_lines_come_and_go_and_tells_how_many() -> None:
+    log = looked_at(100)
+    assert texts(log)[-1] == "  line 99"
+    log.scroll(-10, 40, 4)
+    assert texts(log) == ["  line 86", "  line 87", "  line 88", "  line 89"]
+    log.take(*told(120, 30))
+    assert texts(log) == ["  line 86", "  line 87", "  line 88", "  line 89"]
+    assert (log.follows, log.fresh, log.rows(40, 4)[1]) == (False, 50, 60)
+    log.scroll(1000, 40, 4)
+    assert log.follows
+    assert texts(log)[-1] == "  line 149"
+    log.to_start(40, 4)
+    log.take(*told(100, 200))
+    assert texts(log)[0] == "✗ line 200", "what one read was let go"
+
+
+def test_a_search_goes_from_hit_to_hit_and_round() -> None:
+    log = looked_at(100)
+    log.search("LINE 9")
+    log.jump(0, 40, 4)
+    assert (log.hits, log.follows) == ((11, 11), True), "9, 90 to 99; the newest is on the screen"
+    log.jump(1, 40, 4)
+    assert log.hits == (1, 11)
+    assert "› line 9" in texts(log)  # noqa: RUF001
+    log.jump(-1, 40, 4)
+    assert log.hits == (11, 11)
+    log.filter(ERROR)
+    assert texts(log, 20)[-1] == "✗ line 90"
+    assert log.count == 10
+    log.search("nothing has it")
+    log.jump(0, 40, 4)
+    assert log.hits == (0, 0)
+
+
+def test_what_was_searched_for_stands_out_whatever_is_in_it() -> None:
+    log = LogLines()
+    log.take(["12:00:00 a [b]x[/b] and A [B]"], [PLAIN], 0)
+    log.search("a [b]")
+    (row,), _ = log.rows(60, 3)
+    assert [text for text, tone in row if tone == "hit"] == ["a [b]", "A [B]"]
+
+
+def test_long_lines_are_scrolled_row_by_row_and_drawn_at_any_size() -> None:
+    log = LogLines()
+    log.take(["12:00:00 " + "word " * 400, "short"], [PLAIN, PLAIN], 0)
+    log.scroll(-5, 40, 10)
+    assert texts(log, 10)[0].strip() == " ".join(["word"] * 6)
+    for width, height in ((1, 1), (2, 3), (200, 60), (12, 1)):
+        assert len(log.rows(width, height)[0]) <= height
+        log.scroll(-1, width, height)
+        log.scroll(3, width, height)
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("12:00:00 going on from step 12", PLAIN),
+        ("12:00:00 no terrors here, 0 errors", PLAIN),
+        ("/x.py:3: UserWarning: old", WARNING),
+        ("12:00:00 step 3: the loss is nan, the gradient's norm nan", WARNING),
+        ("torch.OutOfMemoryError: CUDA out of memory", ERROR),
+        ("ERROR: no", ERROR),
+    ],
+)
+def test_levels_are_told_from_words(text: str, level: int) -> None:
+    assert Levels().of(text) == level
+
+
+def test_all_of_a_traceback_is_an_error() -> None:
+    levels = Levels()
+    text = ["Traceback (most recent call last):", '  File "x.py", line 1', "    x", "ValueError: y", "12:00:00 well"]
+    assert [levels.of(line) for line in text] == [ERROR] * 4 + [PLAIN]
 
 
 def test_a_fact_that_is_no_number_is_shown_as_it_is_and_breaks_nothing() -> None:

@@ -210,6 +210,33 @@ async def test_a_pane_on_the_whole_screen_takes_all_of_it(make: Any, shown: Any,
         assert widget.size.height > 25
 
 
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_the_log_is_searched_filtered_and_followed_or_not(make: Any, shown: Any, size: Any) -> None:
+    recorded = make.running(60)
+    recorded.log(*(f"12:01:{n % 60:02} {'ERROR: 3q' if n % 97 == 0 else 'step'} {n}" for n in range(1, 400)))
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=size) as pilot:
+        await shown(pilot, "step 399")
+        await pilot.press("l")
+        await shown(pilot, "log  worker.log   follows   all lines 401", "/ Search", "v Which lines")
+        await pilot.press("/", "3", "q", " ", "1")  # a digit and a letter that lead elsewhere else
+        assert "s Stop" not in await shown(pilot, "/3q 1", "1 lines")
+        await pilot.press("enter")
+        await shown(pilot, "/3q 1  1 of 1", "› 12:01:14 ERROR: 3q 194", "stands still: ", "n Next hit")  # noqa: RUF001
+        recorded.log("12:02:00 the newest")
+        assert "the newest" not in await shown(pilot, " lines below, 1 new", "3q 194")
+        await pilot.press("v", "v")
+        text = await shown(pilot, "✗ 12:01:37 ERROR: 3q 97", "✗ 12:01:28 ERROR: 3q 388", "errors 4")
+        assert "step" not in text.partition("errors 4")[2]
+        await pilot.press("v", "end")
+        await shown(pilot, "follows", "the newest")
+        await pilot.press("f")
+        recorded.log("12:02:01 the very newest")
+        assert "the very newest" not in await shown(pilot, "1 lines below, 1 new")
+        await pilot.press("escape")
+        await shown(pilot, "the very newest", "smoothed")
+
+
 async def test_a_run_without_metrics_yet_shows_its_plan(make: Any, shown: Any) -> None:
     make.new(ago_s=1)
     app = TuiftuneApp(make.workspace)

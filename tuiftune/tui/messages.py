@@ -94,6 +94,11 @@ class RunView:
     read_at: float | None = None
     """When the devices were last read."""
     log: Sequence[str] = ()
+    """The last lines of it."""
+    log_levels: Sequence[int] = ()
+    """One of tuiftune.tui.log_levels for each of them."""
+    log_first: int = 0
+    """Which number the first of them has: lines that were let go are counted too."""
     log_name: str = "worker.log"
     samples: Sequence[PromptSamples] = ()
     summary: RunSummary | None = None

@@ -394,6 +394,8 @@ class RunReader:
             devices=self._devices.seen(),
             read_at=self._devices.read_at,
             log=tuple(log.lines),
+            log_levels=tuple(log.levels),
+            log_first=log.first,
             log_name=log.path.name,
             samples=record.samples.seen(),
             summary=self._summarized(state),

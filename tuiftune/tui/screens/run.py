@@ -162,6 +162,8 @@ class RunScreen(Place):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that can do nothing now are not in the footer."""
+        if self.log_pane.typing:
+            return False
         if action == "ask":
             return self._view is not None and self._view.state.name in may_be_asked(str(parameters[0]))
         if action == "full" and parameters == ("why",):
