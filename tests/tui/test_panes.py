@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tuiftune.tui.panes.log import LogPane
 from tuiftune.tui.panes.log_lines import LogLines
 from tuiftune.tui.panes.pipeline import PipelinePane, outcome, strip
 from tuiftune.tui.panes.rows import Row, Rows, bar, beside, fit, fit_end, joined, wrap
+from tuiftune.tui.panes.sample_times import time_line
 from tuiftune.tui.panes.samples import SamplesPane
 
 NOW = 1_000_000.0
@@ -274,20 +275,59 @@ def test_samples_stand_beside_those_of_the_base_model_where_there_is_room() -> N
     assert rows_of(pane, 40, 4) == ["samples  after step 200", "Once upon a time"]
 
 
-def test_samples_on_the_whole_screen_are_all_there_newest_first() -> None:
+def compared(width: int = 80) -> tuple[SamplesPane, Callable[[], list[str]]]:
+    """Three texts of one prompt and two of another, on the whole screen."""
     pane = SamplesPane()
-    pane.full = True
-    pane._samples = [PromptSamples("Once", sample(0, "zero"), [sample(200, "two"), sample(100, "one")])]
-    assert rows_of(pane, 40, 20)[1:] == [
-        "Once",
-        "  step 200",
-        "    two",
-        "  step 100",
-        "    one",
-        "  base model",
-        "    zero",
-        "",
+    curve = Curve(steps=[100, 200], means=[6.5, 5.25], lows=[], highs=[], bad=[])
+    known = [
+        PromptSamples("Once", sample(0, "zero"), [sample(200, "two"), sample(100, "one [b]")]),
+        PromptSamples("Then", None, [sample(200, "b two", "Then"), sample(50, "b fifty", "Then")]),
     ]
+    pane.show(view(samples=known, curves={"eval/perplexity": curve}, baseline=26.3))
+    pane.full = True
+    return pane, lambda: rows_of(pane, width, 12)
+
+
+def test_two_samples_of_a_prompt_stand_side_by_side_and_others_are_chosen() -> None:
+    pane, shown = compared()
+    assert shown()[:3] == ["samples   prompt 1 of 2   text 3 of 3", "Once", "(base) ─ 100 ─ [200]"]
+    assert [row.split() for row in shown()[4:6]] == [
+        ["base", "model", "perplexity", "26.3", "step", "200", "perplexity", "5.25"],
+        ["zero", "two"],
+    ]
+    pane.action_step(-1)
+    pane.action_left()
+    assert shown()[2] == "base ─ [(100)] ─ 200"
+    assert shown()[4:6] == ["step 100  perplexity 6.5", "one [b]"]
+    pane.action_step(1)
+    assert shown()[5].split() == ["one", "[b]", "two"]
+    pane.action_prompt(1)
+    assert shown()[1:3] == ["Then", "(50) ─ [200]"]
+    assert "perplexity" not in shown()[4][:38]
+    pane.action_prompt(1)
+    pane.action_edge(-1)
+    assert shown()[2] == "[base] ─ (100) ─ 200"
+
+
+def test_samples_stand_below_one_another_where_it_is_narrow_and_the_newest_is_followed() -> None:
+    pane, shown = compared(40)
+    assert shown()[4:] == ["base model  perplexity 26.3", "zero", "", "step 200  perplexity 5.25", "two"]
+    pane._samples = [PromptSamples("Once", sample(0, "zero"), [sample(300, "three"), sample(200, "two")])]
+    assert shown()[-1] == "three"
+    pane.action_step(-1)
+    pane._samples = [PromptSamples("Once", sample(0, "zero"), [sample(400, "four"), sample(200, "two")], 2)]
+    assert shown()[-1] == "two"
+    assert "2 older ones" in rows_of(pane, 90, 12)[0]
+
+
+def test_a_long_time_line_shows_what_is_about_the_chosen_step() -> None:
+    texts = [sample(step, "x") for step in range(0, 5000, 50)]
+    for width in (20, 40, 80):
+        for right in (0, 50, 99):
+            row = "".join(text for text, _ in time_line(texts, 0, right, width))
+            assert cell_len(row) <= width
+            assert ("(0)" in row or "(base)" in row or "[(base)]" in row) == (not row.startswith("…"))
+            assert row.endswith("…") == (right < 99)
 
 
 def test_markup_in_a_sample_stays_text() -> None:

@@ -137,7 +137,7 @@ async def test_a_failed_run_shows_its_card_and_all_of_it_on_the_whole_screen(mak
         text = await shown(pilot, "12:00:09 the last words", f"tuiftune resume {recorded.run.id}")
         assert "smoothed" not in text
         await pilot.press("m")
-        await shown(pilot, "samples  after step 60", "there was a king")
+        await shown(pilot, "samples   text 2 of 2", "there was a king")
         await pilot.press("escape")
         await shown(pilot, "why  a loss that is no number", "smoothed")
 
@@ -235,6 +235,25 @@ async def test_the_log_is_searched_filtered_and_followed_or_not(make: Any, shown
         assert "the very newest" not in await shown(pilot, "1 lines below, 1 new")
         await pilot.press("escape")
         await shown(pilot, "the very newest", "smoothed")
+
+
+async def test_samples_are_compared_step_by_step_on_the_whole_screen(make: Any, shown: Any) -> None:
+    recorded = make.running(300)
+    recorded.sample(100, " there was a dog")
+    recorded.sample(0, "x y z", "Then")
+    recorded.sample(100, "the second prompt", "Then")
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SMALL) as pilot:
+        await shown(pilot, "300/600 steps")
+        await pilot.press("m")
+        await shown(pilot, "prompt 1 of 2   text 3 of 3", "(base) ─ 300 ─ [100]", "step 100  perplexity 8.171")
+        await pilot.press("left", "b", "right")
+        await shown(pilot, "base ─ (300) ─ [100]", "there was a king", "there was a dog")
+        await pilot.press("down")
+        await shown(pilot, "prompt 2 of 2", "Then", "base ─ [(100)]", "the second prompt")
+        await pilot.press("b")
+        await shown(pilot, "(base) ─ [100]", "x y z")
+        assert app.run_screen.charts.look.cursor is None, "the arrows are the pane's"
 
 
 async def test_a_run_without_metrics_yet_shows_its_plan(make: Any, shown: Any) -> None:

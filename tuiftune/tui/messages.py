@@ -54,6 +54,8 @@ class PromptSamples:
     """The untouched model's, from before step 1."""
     tuned: Sequence[SampleRow]
     """The tuned model's, newest first."""
+    dropped: int = 0
+    """How many older ones were let go."""
 
 
 @dataclass(frozen=True)

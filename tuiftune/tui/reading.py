@@ -51,7 +51,7 @@ BUCKET_S = 5.0
 """A block of a history stands for so long: it moves, and is sent, once in that time."""
 FEW = 256
 """A series with no more values than that is drawn as it is, however closely one looks."""
-SAMPLES_KEPT = 20
+SAMPLES_KEPT = 100
 """Of each prompt, the newest."""
 
 
@@ -61,6 +61,7 @@ class Samples:
     def __init__(self) -> None:
         self._base: dict[str, SampleRow] = {}
         self._tuned: dict[str, deque[SampleRow]] = {}
+        self._dropped: dict[str, int] = {}
         self._last_id = 0
 
     def update(self, reader: MetricsReader) -> None:
@@ -70,12 +71,15 @@ class Samples:
             kept = self._tuned.setdefault(row.prompt, deque(maxlen=SAMPLES_KEPT))
             if row.step == 0 and row.model in ("", "base"):
                 self._base[row.prompt] = row
-            else:
-                kept.appendleft(row)
+                continue
+            if len(kept) == SAMPLES_KEPT:
+                self._dropped[row.prompt] = self._dropped.get(row.prompt, 0) + 1
+            kept.appendleft(row)
 
     def seen(self) -> tuple[PromptSamples, ...]:
         return tuple(
-            PromptSamples(prompt, self._base.get(prompt), tuple(tuned)) for prompt, tuned in self._tuned.items()
+            PromptSamples(prompt, self._base.get(prompt), tuple(tuned), self._dropped.get(prompt, 0))
+            for prompt, tuned in self._tuned.items()
         )
 
 

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from tuiftune.tui.log_levels import ERROR, PLAIN, WARNING
 from tuiftune.tui.panes.rows import Row, Span, wrap
+from tuiftune.tui.widgets.glyphs import pointer
 
 CLOCK = re.compile(r"\d\d:\d\d:\d\d ")
 CLOCK_CELLS = 9
@@ -192,7 +193,7 @@ class LogLines:
         level = self._levels[number - self._first]
         sign, tone = SIGNS[level] if at == 0 else ("  ", "")
         if number == self.hit and at == 0:
-            sign, tone = "› ", "accent"  # noqa: RUF001
+            sign, tone = f"{pointer()} ", "accent"
         clock = CLOCK_CELLS if at == 0 and CLOCK.match(text) else 0
         tones: list[Span] = [(sign, tone), (text[:clock], "muted")]
         return [*tones, *_marked(text[clock:], self.query, {ERROR: "bad", WARNING: "warn"}.get(level, ""))]
