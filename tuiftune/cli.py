@@ -14,6 +14,7 @@ from tuiftune.commands import compare as compare_commands
 from tuiftune.commands import editing as editing_commands
 from tuiftune.commands import plugin as plugin_commands
 from tuiftune.commands import runs as runs_commands
+from tuiftune.commands.alerts import alerts
 from tuiftune.commands.common import follow_run, json_option, set_option
 from tuiftune.commands.completion import completion
 from tuiftune.commands.doctor import doctor
@@ -521,6 +522,7 @@ def plugins(stage: str | None, json_wanted: bool) -> None:
         output.fact(output.plugins_table(found))
 
 
+commands.add_command(alerts)
 commands.add_command(compare_commands.compare)
 commands.add_command(compare_commands.diff)
 commands.add_command(export)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.cells import cell_len
 
 from tuiftune.run.folder import Run, State
 from tuiftune.run.metrics_db import Curve, SampleRow
 from tuiftune.run.progress import StageView
 from tuiftune.run.summary import RunSummary
+from tuiftune.tui.log_levels import ERROR, PLAIN, WARNING, Levels
 from tuiftune.tui.messages import DeviceView, PromptSamples, RunView
 from tuiftune.tui.panes.devices import DevicesPane
 from tuiftune.tui.panes.facts import FactsPane
 from tuiftune.tui.panes.header import HeaderPane
 from tuiftune.tui.panes.log import LogPane
+from tuiftune.tui.panes.log_lines import LogLines
 from tuiftune.tui.panes.pipeline import PipelinePane, outcome, strip
 from tuiftune.tui.panes.rows import Row, Rows, bar, beside, fit, fit_end, joined, wrap
+from tuiftune.tui.panes.sample_times import time_line
 from tuiftune.tui.panes.samples import SamplesPane
 
 NOW = 1_000_000.0
@@ -271,20 +275,59 @@ def test_samples_stand_beside_those_of_the_base_model_where_there_is_room() -> N
     assert rows_of(pane, 40, 4) == ["samples  after step 200", "Once upon a time"]
 
 
-def test_samples_on_the_whole_screen_are_all_there_newest_first() -> None:
+def compared(width: int = 80) -> tuple[SamplesPane, Callable[[], list[str]]]:
+    """Three texts of one prompt and two of another, on the whole screen."""
     pane = SamplesPane()
-    pane.full = True
-    pane._samples = [PromptSamples("Once", sample(0, "zero"), [sample(200, "two"), sample(100, "one")])]
-    assert rows_of(pane, 40, 20)[1:] == [
-        "Once",
-        "  step 200",
-        "    two",
-        "  step 100",
-        "    one",
-        "  base model",
-        "    zero",
-        "",
+    curve = Curve(steps=[100, 200], means=[6.5, 5.25], lows=[], highs=[], bad=[])
+    known = [
+        PromptSamples("Once", sample(0, "zero"), [sample(200, "two"), sample(100, "one [b]")]),
+        PromptSamples("Then", None, [sample(200, "b two", "Then"), sample(50, "b fifty", "Then")]),
     ]
+    pane.show(view(samples=known, curves={"eval/perplexity": curve}, baseline=26.3))
+    pane.full = True
+    return pane, lambda: rows_of(pane, width, 12)
+
+
+def test_two_samples_of_a_prompt_stand_side_by_side_and_others_are_chosen() -> None:
+    pane, shown = compared()
+    assert shown()[:3] == ["samples   prompt 1 of 2   text 3 of 3", "Once", "(base) ─ 100 ─ [200]"]
+    assert [row.split() for row in shown()[4:6]] == [
+        ["base", "model", "perplexity", "26.3", "step", "200", "perplexity", "5.25"],
+        ["zero", "two"],
+    ]
+    pane.action_step(-1)
+    pane.action_left()
+    assert shown()[2] == "base ─ [(100)] ─ 200"
+    assert shown()[4:6] == ["step 100  perplexity 6.5", "one [b]"]
+    pane.action_step(1)
+    assert shown()[5].split() == ["one", "[b]", "two"]
+    pane.action_prompt(1)
+    assert shown()[1:3] == ["Then", "(50) ─ [200]"]
+    assert "perplexity" not in shown()[4][:38]
+    pane.action_prompt(1)
+    pane.action_edge(-1)
+    assert shown()[2] == "[base] ─ (100) ─ 200"
+
+
+def test_samples_stand_below_one_another_where_it_is_narrow_and_the_newest_is_followed() -> None:
+    pane, shown = compared(40)
+    assert shown()[4:] == ["base model  perplexity 26.3", "zero", "", "step 200  perplexity 5.25", "two"]
+    pane._samples = [PromptSamples("Once", sample(0, "zero"), [sample(300, "three"), sample(200, "two")])]
+    assert shown()[-1] == "three"
+    pane.action_step(-1)
+    pane._samples = [PromptSamples("Once", sample(0, "zero"), [sample(400, "four"), sample(200, "two")], 2)]
+    assert shown()[-1] == "two"
+    assert "2 older ones" in rows_of(pane, 90, 12)[0]
+
+
+def test_a_long_time_line_shows_what_is_about_the_chosen_step() -> None:
+    texts = [sample(step, "x") for step in range(0, 5000, 50)]
+    for width in (20, 40, 80):
+        for right in (0, 50, 99):
+            row = "".join(text for text, _ in time_line(texts, 0, right, width))
+            assert cell_len(row) <= width
+            assert ("(0)" in row or "(base)" in row or "[(base)]" in row) == (not row.startswith("…"))
+            assert row.endswith("…") == (right < 99)
 
 
 def test_markup_in_a_sample_stays_text() -> None:
@@ -293,7 +336,7 @@ def test_markup_in_a_sample_stays_text() -> None:
     assert rows_of(pane, 60, 3)[1] == "[bold]x[/] [red]y[/red]"
 
 
-def test_the_log_shows_its_end_and_scrolls_on_the_whole_screen() -> None:
+def test_the_log_shows_its_end() -> None:
     pane = LogPane()
     pane._lines = [f"line {number}" for number in range(100)]
     assert rows_of(pane, 40, 4) == ["log  worker.log", "line 97", "line 98", "line 99"]
@@ -309,12 +352,96 @@ def test_the_log_shows_its_end_and_scrolls_on_the_whole_screen() -> None:
     assert rows_of(pane, 20, 9)[1:] == [*["a line too long for", "this pane"] * 3, "short"]
     pane._lines = ["12:00:00 a sentence of many words", "short"]
     assert rows_of(pane, 20, 3) == ["log  worker.log", "12:00:00 a sentence…", "short"]
-    pane._lines = [f"line {number}" for number in range(100)]
-    pane.full = True
-    pane.action_page(-1)
-    pane.action_scroll(-5)
-    pane._away = 10
-    assert rows_of(pane, 40, 4) == ["log  worker.log   10 rows below", "line 87", "line 88", "line 89"]
+
+
+def looked_at(count: int, first: int = 0) -> LogLines:
+    """Every tenth line an error."""
+    log = LogLines()
+    log.take(*told(count, first))
+    return log
+
+
+def told(count: int, first: int = 0) -> tuple[list[str], list[int], int]:
+    numbers = range(first, first + count)
+    return [f"line {number}" for number in numbers], [ERROR if n % 10 == 0 else PLAIN for n in numbers], first
+
+
+def texts(log: LogLines, height: int = 4, width: int = 40) -> list[str]:
+    return lines(log.rows(width, height)[0], width)
+
+
+def test_a_log_stays_where_one_reads_while_lines_come_and_go_and_tells_how_many() -> None:
+    log = looked_at(100)
+    assert texts(log)[-1] == "  line 99"
+    log.scroll(-10, 40, 4)
+    assert texts(log) == ["  line 86", "  line 87", "  line 88", "  line 89"]
+    log.take(*told(120, 30))
+    assert texts(log) == ["  line 86", "  line 87", "  line 88", "  line 89"]
+    assert (log.follows, log.fresh, log.rows(40, 4)[1]) == (False, 50, 60)
+    log.scroll(1000, 40, 4)
+    assert log.follows
+    assert texts(log)[-1] == "  line 149"
+    log.to_start(40, 4)
+    log.take(*told(100, 200))
+    assert texts(log)[0] == "✗ line 200", "what one read was let go"
+
+
+def test_a_search_goes_from_hit_to_hit_and_round() -> None:
+    log = looked_at(100)
+    log.search("LINE 9")
+    log.jump(0, 40, 4)
+    assert (log.hits, log.follows) == ((11, 11), True), "9, 90 to 99; the newest is on the screen"
+    log.jump(1, 40, 4)
+    assert log.hits == (1, 11)
+    assert "› line 9" in texts(log)  # noqa: RUF001
+    log.jump(-1, 40, 4)
+    assert log.hits == (11, 11)
+    log.filter(ERROR)
+    assert texts(log, 20)[-1] == "✗ line 90"
+    assert log.count == 10
+    log.search("nothing has it")
+    log.jump(0, 40, 4)
+    assert log.hits == (0, 0)
+
+
+def test_what_was_searched_for_stands_out_whatever_is_in_it() -> None:
+    log = LogLines()
+    log.take(["12:00:00 a [b]x[/b] and A [B]"], [PLAIN], 0)
+    log.search("a [b]")
+    (row,), _ = log.rows(60, 3)
+    assert [text for text, tone in row if tone == "hit"] == ["a [b]", "A [B]"]
+
+
+def test_long_lines_are_scrolled_row_by_row_and_drawn_at_any_size() -> None:
+    log = LogLines()
+    log.take(["12:00:00 " + "word " * 400, "short"], [PLAIN, PLAIN], 0)
+    log.scroll(-5, 40, 10)
+    assert texts(log, 10)[0].strip() == " ".join(["word"] * 6)
+    for width, height in ((1, 1), (2, 3), (200, 60), (12, 1)):
+        assert len(log.rows(width, height)[0]) <= height
+        log.scroll(-1, width, height)
+        log.scroll(3, width, height)
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("12:00:00 going on from step 12", PLAIN),
+        ("12:00:00 no terrors here, 0 errors", PLAIN),
+        ("/x.py:3: UserWarning: old", WARNING),
+        ("12:00:00 step 3: the loss is nan, the gradient's norm nan", WARNING),
+        ("torch.OutOfMemoryError: CUDA out of memory", ERROR),
+        ("ERROR: no", ERROR),
+    ],
+)
+def test_levels_are_told_from_words(text: str, level: int) -> None:
+    assert Levels().of(text) == level
+
+
+def test_all_of_a_traceback_is_an_error() -> None:
+    levels = Levels()
+    text = ["Traceback (most recent call last):", '  File "x.py", line 1', "    x", "ValueError: y", "12:00:00 well"]
+    assert [levels.of(line) for line in text] == [ERROR] * 4 + [PLAIN]
 
 
 def test_a_fact_that_is_no_number_is_shown_as_it_is_and_breaks_nothing() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tuiftune.run.alerts import look
 from tuiftune.tui.app import TuiftuneApp
 from tuiftune.tui.screens.confirm import ConfirmScreen
 
@@ -136,7 +137,7 @@ async def test_a_failed_run_shows_its_card_and_all_of_it_on_the_whole_screen(mak
         text = await shown(pilot, "12:00:09 the last words", f"tuiftune resume {recorded.run.id}")
         assert "smoothed" not in text
         await pilot.press("m")
-        await shown(pilot, "samples  after step 60", "there was a king")
+        await shown(pilot, "samples   text 2 of 2", "there was a king")
         await pilot.press("escape")
         await shown(pilot, "why  a loss that is no number", "smoothed")
 
@@ -156,6 +157,30 @@ async def test_a_run_that_was_healed_says_so_while_it_goes_on(make: Any, shown: 
         await pilot.press("escape")
         text = await shown(pilot, "space Pause  c Save  w Why  l Log  m Samples", "q Leave", "smoothed")
         assert "^p Palette" not in text, "where not all keys fit, the palette goes first"
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_alerts_stay_until_somebody_has_read_them(make: Any, shown: Any, size: Any) -> None:
+    recorded = make.running(60)
+    recorded.healed("out of memory; going on with 2,048 tokens at once", 12)
+    recorded.metrics.event("plugin_error", {"plugin": "chat", "error": "plugin 'chat': [b]boom"}, time.time())
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=size) as pilot:
+        await shown(pilot, "! 2 alerts  ", "plugin 'chat': [b]boom", "a reads them", "! 2 ● 1")
+        await pilot.press("a")
+        await shown(pilot, f"Alerts of {recorded.run.id}", "step 12 · new", "going on with 2,048 tokens")
+        deadline = time.monotonic() + 10
+        while any(not alert.seen for alert in look(recorded.run)):
+            assert time.monotonic() < deadline
+            await pilot.pause(0.02)
+        await pilot.press("escape")
+        while "2 alerts" in await shown(pilot, "60/600 steps"):
+            assert time.monotonic() < deadline
+        recorded.metrics.metric(61, {"train/loss": math.nan}, time.time())
+        await shown(pilot, "the loss is no number at step 61", "a reads it")
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=size) as pilot:
+        assert "alerts" not in await shown(pilot, "60/600 steps", "! ", "the loss is no number at step 61")
 
 
 async def test_nothing_is_drawn_anew_while_nothing_changes(make: Any, shown: Any, monkeypatch: Any) -> None:
@@ -183,6 +208,52 @@ async def test_a_pane_on_the_whole_screen_takes_all_of_it(make: Any, shown: Any,
         await pilot.pause()
         widget = app.run_screen.log_pane if pane == "l" else app.run_screen.samples
         assert widget.size.height > 25
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_the_log_is_searched_filtered_and_followed_or_not(make: Any, shown: Any, size: Any) -> None:
+    recorded = make.running(60)
+    recorded.log(*(f"12:01:{n % 60:02} {'ERROR: 3q' if n % 97 == 0 else 'step'} {n}" for n in range(1, 400)))
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=size) as pilot:
+        await shown(pilot, "step 399")
+        await pilot.press("l")
+        await shown(pilot, "log  worker.log   follows   all lines 401", "/ Search", "v Which lines")
+        await pilot.press("/", "3", "q", " ", "1")  # a digit and a letter that lead elsewhere else
+        assert "s Stop" not in await shown(pilot, "/3q 1", "1 lines")
+        await pilot.press("enter")
+        await shown(pilot, "/3q 1  1 of 1", "› 12:01:14 ERROR: 3q 194", "stands still: ", "n Next hit")  # noqa: RUF001
+        recorded.log("12:02:00 the newest")
+        assert "the newest" not in await shown(pilot, " lines below, 1 new", "3q 194")
+        await pilot.press("v", "v")
+        text = await shown(pilot, "✗ 12:01:37 ERROR: 3q 97", "✗ 12:01:28 ERROR: 3q 388", "errors 4")
+        assert "step" not in text.partition("errors 4")[2]
+        await pilot.press("v", "end")
+        await shown(pilot, "follows", "the newest")
+        await pilot.press("f")
+        recorded.log("12:02:01 the very newest")
+        assert "the very newest" not in await shown(pilot, "1 lines below, 1 new")
+        await pilot.press("escape")
+        await shown(pilot, "the very newest", "smoothed")
+
+
+async def test_samples_are_compared_step_by_step_on_the_whole_screen(make: Any, shown: Any) -> None:
+    recorded = make.running(300)
+    recorded.sample(100, " there was a dog")
+    recorded.sample(0, "x y z", "Then")
+    recorded.sample(100, "the second prompt", "Then")
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=SMALL) as pilot:
+        await shown(pilot, "300/600 steps")
+        await pilot.press("m")
+        await shown(pilot, "prompt 1 of 2   text 3 of 3", "(base) ─ 300 ─ [100]", "step 100  perplexity 8.171")
+        await pilot.press("left", "b", "right")
+        await shown(pilot, "base ─ (300) ─ [100]", "there was a king", "there was a dog")
+        await pilot.press("down")
+        await shown(pilot, "prompt 2 of 2", "Then", "base ─ [(100)]", "the second prompt")
+        await pilot.press("b")
+        await shown(pilot, "(base) ─ [100]", "x y z")
+        assert app.run_screen.charts.look.cursor is None, "the arrows are the pane's"
 
 
 async def test_a_run_without_metrics_yet_shows_its_plan(make: Any, shown: Any) -> None:

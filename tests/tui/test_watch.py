@@ -17,7 +17,7 @@ from tuiftune.run import launch
 from tuiftune.run.process import Lock
 from tuiftune.run.smoothing import smooth
 from tuiftune.tui import watch
-from tuiftune.tui.log_tail import LOG_BYTES, LogTail
+from tuiftune.tui.log_tail import LOG_BYTES, LOG_LINES, LogTail
 from tuiftune.tui.messages import CatalogLoaded, RunGone, RunsChanged, RunSnapshot, RunView
 from tuiftune.tui.reading import RunReader, bucketed
 
@@ -206,8 +206,17 @@ def test_a_flood_in_a_log_is_skipped_to_its_end(tmp_path: Path) -> None:
     path.write_text("x" * (20 * LOG_BYTES) + "\nlast\n")
     tail = LogTail(path)
     tail.update()
-    assert tail.lines[-1] == "last"
+    assert [line[:1] for line in tail.lines] == ["…", "l"]
+    assert "4.8 MiB that are not shown here" in tail.lines[0]
+    path.write_bytes(path.read_bytes() + b"y" * 1_000_000)
+    tail.update()
+    with path.open("ab") as file:
+        file.writelines([b"\nafter\n", *(b"%d\n" % number for number in range(LOG_LINES))])
+    tail.update()
     assert max(map(len, tail.lines)) <= 2000
+    assert len(tail.lines) == len(tail.levels) == LOG_LINES
+    assert tail.lines[-1] == str(LOG_LINES - 1)
+    assert tail.first == tail.count - LOG_LINES
 
 
 def test_smoothing_keeps_a_constant_and_skips_what_is_not_a_number() -> None:

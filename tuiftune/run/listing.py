@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tuiftune.errors import RunNotFound
 from tuiftune.paths import runs_folder
+from tuiftune.run.alerts import seen_file
 from tuiftune.run.folder import ACTIVE, Run, recorded_state
 from tuiftune.run.notes import notes_file
 from tuiftune.run.summary import RunSummary, summaries
@@ -18,7 +19,7 @@ LOOK_S = 0.1
 """So long one look reads; what is left is read by the next one. A run that has ended takes some 0.6 ms."""
 FIRST = 60
 """So many of the newest runs are read before all others: more than a screen shows."""
-STATE, NOTES = Run(Path()).state_file.name, notes_file(Run(Path())).name
+STATE, NOTES, SEEN = (path.name for path in (Run(Path()).state_file, notes_file(Run(Path())), seen_file(Run(Path()))))
 STAMP = len("yyyymmdd-hhmmss-abc")
 """An id ends so: it tells when a run was started before it was read."""
 SETTLED_NS = 2_000_000_000
@@ -31,13 +32,13 @@ class _Known:
     """What is known of a run."""
 
     run: Run
-    files: tuple[str, str]
-    """Its state and its notes, as text: paths made for 5,000 runs take 50 ms."""
+    files: tuple[str, str, str]
+    """Its state, its notes and what was seen of its alerts, as text: paths made for 5,000 runs take 50 ms."""
     order: tuple[float, str]
     """When it was started, in seconds since the epoch, and its id; 0 while it was not read."""
     active: bool = True
     """Also while that is not known."""
-    version: tuple[int, int] | None = None
+    version: tuple[int, ...] | None = None
     summary: RunSummary | None = None
     """None while it was not read."""
 
@@ -111,15 +112,18 @@ class Listing:
             del self._known[gone]
         for name in there - self._known.keys():
             run = Run(self._folder / name)
-            self._known[name] = _Known(
-                run, (f"{self._folder}/{name}/{STATE}", f"{self._folder}/{name}/{NOTES}"), (0.0, name)
+            files = (
+                f"{self._folder}/{name}/{STATE}",
+                f"{self._folder}/{name}/{NOTES}",
+                f"{self._folder}/{name}/{SEEN}",
             )
+            self._known[name] = _Known(run, files, (0.0, name))
         # Two who come within one tick of the file system's clock are one change.
         self._changed_ns = changed_ns if time.time_ns() - changed_ns > SETTLED_NS else -1
 
     def _read(self, known: _Known) -> bool:
         """Bring a run up to date where it is active or was changed; whether that took any time."""
-        version = _version(known.files)
+        version = _version(known.files, bool(known.summary and known.summary.alerts))
         if version is not None and known.summary is not None and known.version == version and not known.active:
             return False
         summary = None if version is None else next(iter(summaries([known.run])), None)
@@ -141,16 +145,19 @@ def _names(folder: Path) -> set[str]:
         return set()
 
 
-def _version(files: tuple[str, str]) -> tuple[int, int] | None:
-    """When a run's state and notes were written, in nanoseconds; None where it is no run (any more)."""
+def _version(files: tuple[str, str, str], with_alerts: bool) -> tuple[int, ...] | None:
+    """When a run's state and notes were written, in nanoseconds; `with_alerts`: and when any were seen. None where it
+    is no run (any more)."""
     try:
-        state_ns = os.stat(files[0]).st_mtime_ns  # noqa: PTH116 - a third of the time of Path.stat
+        found = [os.stat(files[0]).st_mtime_ns]  # noqa: PTH116 - a third of the time of Path.stat
     except OSError:
         return None
-    try:
-        return state_ns, os.stat(files[1]).st_mtime_ns  # noqa: PTH116
-    except OSError:
-        return state_ns, 0
+    for file in files[1:]:
+        try:
+            found.append(os.stat(file).st_mtime_ns if with_alerts or file != files[-1] else 0)  # noqa: PTH116
+        except OSError:
+            found.append(0)
+    return tuple(found)
 
 
 def _goes_on(run: Run) -> bool:

@@ -242,6 +242,54 @@ class MetricsReader(Reader):
         )
         return MetricRow(series, *rows[0]) if rows else None
 
+    def not_finite(self, series: str, most: int = 2000) -> list[MetricRow]:
+        """The values of a series that are no numbers, by step; of many the newest `most`. The roll-up tells where they
+        are: where there are none, four rows of a million are looked at."""
+        found: list[MetricRow] = []
+        for first, last in self._bad_parts(series):
+            rows = self._rows(
+                "SELECT step,note,time FROM metric WHERE series=? AND step>=? AND step<? AND value IS NULL"
+                " ORDER BY step DESC LIMIT ?",
+                (series, first, last, most - len(found)),
+            )
+            found += [MetricRow(series, step, _restored(None, note), when) for step, note, when in rows]
+            if len(found) >= most:
+                break
+        return found[::-1]
+
+    def _bad_parts(self, series: str) -> Iterator[tuple[int, int]]:
+        """First step, and the one after the last, of the parts that hold such values; the newest first."""
+        query = (
+            "SELECT bucket FROM rollup WHERE series=? AND level=? AND bucket>=? AND bucket<? AND bad>0"
+            " ORDER BY bucket DESC"
+        )
+        fine, parts = LEVELS // 2, FANOUT ** (LEVELS - LEVELS // 2)
+        for (coarse,) in self._rows(query, (series, LEVELS, -(2**62), 2**62)):
+            for (bucket,) in self._rows(query, (series, fine, coarse * parts, (coarse + 1) * parts)):
+                yield bucket * FANOUT**fine, (bucket + 1) * FANOUT**fine
+
+    def step_at(self, series: str, when: float) -> int | None:
+        """The newest step that was recorded at a moment (seconds since the epoch); None where there was none by then.
+        Looked for by halves: nothing is sorted by time."""
+        ends = self._rows(
+            "SELECT (SELECT min(step) FROM metric WHERE series=?1),(SELECT max(step) FROM metric WHERE series=?1)",
+            (series,),
+        )
+        if not ends or ends[0][0] is None:
+            return None
+        low, high = ends[0]
+        found: int | None = None
+        while low <= high:
+            middle = (low + high) // 2
+            row = self._rows(
+                "SELECT step,time FROM metric WHERE series=? AND step<=? ORDER BY step DESC LIMIT 1", (series, middle)
+            )[0]
+            if row[1] <= when:
+                found, low = row[0], middle + 1
+            else:
+                high = row[0] - 1
+        return found
+
     def total(self, series: str) -> tuple[float, int]:
         """Sum and number of a series' finite values, from the coarsest roll-up: fast at any length."""
         rows = self._rows("SELECT total(sum),total(n) FROM rollup WHERE series=? AND level=?", (series, LEVELS))

@@ -73,7 +73,7 @@ class SupervisorNews:
         if event.kind == "healed":
             yield f"healed: {event.data.get('sentence')}; a new worker is started"
             self._state = ("healing", event.data.get("sentence"))
-        elif event.kind == "alert":
+        elif event.kind == "alert" and event.data.get("alert") != "stall":  # that is seen sooner by who looks
             yield str(event.data.get("text"))
         elif event.kind == "state":
             yield from self._entered(str(event.data.get("state")), event.data.get("reason"))

@@ -1,11 +1,15 @@
-"""Whether a run that goes on stands still: told to whoever looks at it, never acted upon."""
+"""Whether a run that goes on stands still: told to whoever looks at it, and put on record; never acted upon."""
 
 from __future__ import annotations
 
 import itertools
 import statistics
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+from tuiftune.errors import StoreError
 from tuiftune.run.folder import State
 from tuiftune.run.metrics_db import MetricsReader
 
@@ -27,6 +31,43 @@ class Stall:
     @property
     def text(self) -> str:
         return f"no {self.what} for {self.seconds:,.0f} s"
+
+
+class StallWatch:
+    """For the supervisor: what begins and ends to stand still, as the alerts of tuiftune.run.throttling are."""
+
+    EVERY_S = 15.0
+
+    def __init__(self, metrics_file: Path) -> None:
+        self._file = metrics_file
+        self._due = 0.0
+        self._stall: Stall | None = None
+        self._since = 0.0
+
+    def look(self, state: State, now: float) -> list[dict[str, Any]]:
+        """The alerts there are at `now` (seconds since the epoch). Looks now and then; a record that cannot be read
+        changes nothing."""
+        if time.monotonic() < self._due:
+            return []
+        self._due = time.monotonic() + self.EVERY_S
+        metrics = MetricsReader(self._file)
+        try:
+            stall = look_for_stall(metrics, state, now)
+        except StoreError:  # said by all who read it for more than this
+            return []
+        finally:
+            metrics.close()
+        before, self._stall = self._stall, stall
+        if stall is not None and before is None:
+            self._since = now - stall.seconds
+            return [self._alert(stall, "start", stall.text)]
+        if before is not None and stall is None:
+            return [self._alert(replace(before, seconds=now - self._since), "end", "it goes on")]
+        return []
+
+    def _alert(self, stall: Stall, phase: str, text: str) -> dict[str, Any]:
+        seconds = round(stall.seconds, 1)
+        return {"alert": "stall", "phase": phase, "since": self._since, "seconds": seconds, "text": text}
 
 
 def look_for_stall(metrics: MetricsReader, state: State, now: float) -> Stall | None:

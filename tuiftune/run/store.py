@@ -11,7 +11,7 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -228,6 +228,17 @@ class Reader:
             EventRow(number, when, kind, json.loads(data))
             for number, when, kind, data in self._rows(
                 "SELECT id,time,kind,data FROM event WHERE id>? ORDER BY id", (after_id,)
+            )
+        ]
+
+    def events_of(self, kinds: Sequence[str]) -> list[EventRow]:
+        """All events of these kinds, the oldest first."""
+        marks = ",".join("?" * len(kinds))
+        return [
+            EventRow(number, when, kind, json.loads(data))
+            for number, when, kind, data in self._rows(
+                f"SELECT id,time,kind,data FROM event WHERE kind IN ({marks}) ORDER BY id",  # noqa: S608 - marks alone
+                kinds,
             )
         ]
 

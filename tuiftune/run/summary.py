@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tuiftune.errors import StoreError, TuiftuneError
+from tuiftune.run.alerts import alerts_of
 from tuiftune.run.folder import ACTIVE, Run, state_of
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.notes import read_notes
@@ -55,6 +56,8 @@ class RunSummary:
     """The same in words: 'no step for 130 s'."""
     note: str | None = None
     """What a person wrote on it."""
+    alerts: int = 0
+    """Those that nobody has seen yet (tuiftune.run.alerts)."""
     size_bytes: int | None = None
     """What its folder takes on the disk; None where that was not looked up (tuiftune.run.size)."""
 
@@ -94,9 +97,10 @@ def summarize(run: Run) -> RunSummary:
         figures = _figures(metrics)
         peak = _peak_vram(telemetry)
         stall = look_for_stall(metrics, state, time.time())
+        unseen = sum(not alert.seen for alert in alerts_of(run, metrics, telemetry))
         problem = None
     except StoreError as error:
-        figures, peak, stall, problem = _Figures(), None, None, str(error)
+        figures, peak, stall, unseen, problem = _Figures(), None, None, 0, str(error)
     finally:
         metrics.close()
         telemetry.close()
@@ -120,6 +124,7 @@ def summarize(run: Run) -> RunSummary:
         made_up=figures.made_up,
         stalled_s=round(stall.seconds, 1) if stall else None,
         stalled=stall.text if stall else None,
+        alerts=unseen,
     )
 
 

@@ -33,6 +33,7 @@ from tuiftune.run.process import Identity, Lock, is_locked
 from tuiftune.run.queue import Turn
 from tuiftune.run.requests import Request
 from tuiftune.run.room import checkpoint_bytes, shortage
+from tuiftune.run.stalling import StallWatch
 from tuiftune.run.supervisor_log import Record, log, log_of_the_run
 from tuiftune.run.telemetry_source import TelemetrySource
 from tuiftune.run.worker_start import MARK, RunTable, worker_command, worker_environment
@@ -94,6 +95,7 @@ class Supervisor:
         self._orders = Orders(run, self._record)
         self._ballast = Ballast(run.path)
         self._short_log = ShortLog(run.worker_log)
+        self._stalls = StallWatch(run.metrics_file)
         self._machine = Machine(run, self._table, self._record, leases, telemetry)
         self._machine.devices = state.devices or self._table.devices
 
@@ -262,6 +264,8 @@ class Supervisor:
         if worker is None:
             return
         self._machine.share_devices()
+        for alert in self._stalls.look(self._state, time.time()):
+            self._record.event("alert", alert)
         if self._asked_by_signal:
             self._stop(worker)
         if self._kill_at is not None and time.monotonic() > self._kill_at:

@@ -29,6 +29,7 @@ from tuiftune.tui.garbage import collect_seldom
 from tuiftune.tui.messages import (
     ActionDone,
     ActionFailed,
+    AlertsSeen,
     CatalogLoaded,
     CurvesWanted,
     DeviceView,
@@ -232,7 +233,8 @@ class TuiftuneApp(App[None]):
         self._glanced = time.monotonic()
         active = [run.state for run in self._runs if run.active]
         queued = active.count("queued")
-        self._glance = Glance(self._glance.host, tuple(devices), len(active) - queued, queued)
+        alerts = sum(run.alerts for run in self._runs if run.active)
+        self._glance = Glance(self._glance.host, tuple(devices), len(active) - queued, queued, alerts)
         for place in self.places.values():
             place.glance(self._glance)
 
@@ -353,6 +355,9 @@ class TuiftuneApp(App[None]):
 
     def on_asked(self, message: Asked) -> None:
         self._asker.ask(message.run, message.kind)
+
+    def on_alerts_seen(self, message: AlertsSeen) -> None:
+        self._asker.seen(message.run, message.keys, self._watcher.look_now)
 
     def on_action_done(self, message: ActionDone) -> None:
         self._watcher.look_now()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tuiftune.errors import TuiftuneError
 from tuiftune.run import launch
+from tuiftune.run.alerts import mark_seen
 from tuiftune.run.folder import Run
 from tuiftune.tui.messages import ActionDone, ActionFailed, RunStarted
 from tuiftune.tui.screens.confirm import ConfirmScreen
@@ -30,6 +32,19 @@ class Asker:
             self._resume(run)
         else:
             self._ask(run, kind)
+
+    def seen(self, run: Run, alerts: Sequence[str], then: Callable[[], None]) -> None:
+        """Write down that somebody has seen these alerts (their keys), and call `then`."""
+
+        def write() -> None:
+            try:
+                mark_seen(run, alerts)
+            except TuiftuneError as error:
+                self._app.post_message(ActionFailed("They will be told again", str(error).splitlines()))
+            else:
+                then()
+
+        self._app.run_worker(write, thread=True, exit_on_error=False)
 
     def _stop(self, run: Run) -> None:
 

@@ -11,6 +11,7 @@ from textual.message import Message
 
 if TYPE_CHECKING:  # the first frame waits for what is imported here
     from tuiftune.catalog import Catalog, ResolvedProfile
+    from tuiftune.run.alerts import Alert
     from tuiftune.run.card import Card, Healed
     from tuiftune.run.folder import Run, State
     from tuiftune.run.metrics_db import Curve, MetricRow, SampleRow
@@ -41,6 +42,8 @@ class Glance:
     active: int = 0
     """Runs that work, or are on hold."""
     queued: int = 0
+    alerts: int = 0
+    """Of the active runs, those that nobody has seen."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class PromptSamples:
     """The untouched model's, from before step 1."""
     tuned: Sequence[SampleRow]
     """The tuned model's, newest first."""
+    dropped: int = 0
+    """How many older ones were let go."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ class RunView:
     stages: Sequence[StageView] = ()
     healed: Sequence[Healed] = ()
     """What it went on from by itself, oldest first."""
+    alerts: Sequence[Alert] = ()
+    """What a person should know of, the oldest first, seen or not."""
     card: Card | None = None
     """Of a run that has ended and did not finish: why."""
     curves: Mapping[str, Curve] = field(default_factory=dict)
@@ -90,6 +97,11 @@ class RunView:
     read_at: float | None = None
     """When the devices were last read."""
     log: Sequence[str] = ()
+    """The last lines of it."""
+    log_levels: Sequence[int] = ()
+    """One of tuiftune.tui.log_levels for each of them."""
+    log_first: int = 0
+    """Which number the first of them has: lines that were let go are counted too."""
     log_name: str = "worker.log"
     samples: Sequence[PromptSamples] = ()
     summary: RunSummary | None = None
@@ -167,6 +179,14 @@ class CurvesWanted(Message):
 
     window: tuple[int, int] | None
     smoothing: float
+
+
+@dataclass
+class AlertsSeen(Message):
+    """Somebody has read these alerts of a run."""
+
+    run: Run
+    keys: Sequence[str]
 
 
 @dataclass

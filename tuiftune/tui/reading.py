@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuiftune.errors import StoreError
+from tuiftune.run.alerts import Alert, Alerts, read_seen, seen_file
 from tuiftune.run.card import Card, Healed, card_of, healings
 from tuiftune.run.folder import Run, State, state_of
 from tuiftune.run.metrics_db import Curve, CurveFollower, MetricRow, MetricsReader, SampleRow, level_of
@@ -50,7 +51,7 @@ BUCKET_S = 5.0
 """A block of a history stands for so long: it moves, and is sent, once in that time."""
 FEW = 256
 """A series with no more values than that is drawn as it is, however closely one looks."""
-SAMPLES_KEPT = 20
+SAMPLES_KEPT = 100
 """Of each prompt, the newest."""
 
 
@@ -60,6 +61,7 @@ class Samples:
     def __init__(self) -> None:
         self._base: dict[str, SampleRow] = {}
         self._tuned: dict[str, deque[SampleRow]] = {}
+        self._dropped: dict[str, int] = {}
         self._last_id = 0
 
     def update(self, reader: MetricsReader) -> None:
@@ -69,12 +71,15 @@ class Samples:
             kept = self._tuned.setdefault(row.prompt, deque(maxlen=SAMPLES_KEPT))
             if row.step == 0 and row.model in ("", "base"):
                 self._base[row.prompt] = row
-            else:
-                kept.appendleft(row)
+                continue
+            if len(kept) == SAMPLES_KEPT:
+                self._dropped[row.prompt] = self._dropped.get(row.prompt, 0) + 1
+            kept.appendleft(row)
 
     def seen(self) -> tuple[PromptSamples, ...]:
         return tuple(
-            PromptSamples(prompt, self._base.get(prompt), tuple(tuned)) for prompt, tuned in self._tuned.items()
+            PromptSamples(prompt, self._base.get(prompt), tuple(tuned), self._dropped.get(prompt, 0))
+            for prompt, tuned in self._tuned.items()
         )
 
 
@@ -125,10 +130,11 @@ class Devices:
 class Record:
     """What the worker wrote down: metrics.db, read on at each look."""
 
-    def __init__(self, run: Run, points: int) -> None:
+    def __init__(self, run: Run, points: int, alerts: Alerts) -> None:
         self._run = run
         self._points = points
         self._reader = MetricsReader(run.metrics_file)
+        self._alerts = alerts
         self._file = _file_id(run.metrics_file)
         self._behind = True
         self._last_event = 0
@@ -188,6 +194,10 @@ class Record:
         self._behind = False
         return True
 
+    def look_for_alerts(self) -> None:
+        """Values that are no numbers, and the steps of what the supervisor tells. Raises StoreError."""
+        self._alerts.feed_values(self._reader)
+
     def look_at(self, window: tuple[int, int] | None, smoothing: float) -> bool:
         """Only these steps, as fine as they can be drawn; smoothed so. Whether anything is other now."""
         if (window, smoothing) == (self.window, self.smoothing):
@@ -234,7 +244,9 @@ class Record:
         self.clock = ([*known[:keep], *steps[keep : keep + len(found)]], [*times[:keep], *found])
 
     def _read_events(self) -> None:
-        for row in self._reader.events(self._last_event):
+        rows = self._reader.events(self._last_event)
+        self._alerts.feed(rows)
+        for row in rows:
             self._last_event = row.id
             if row.kind == "run_started":
                 self._began = row.time
@@ -268,7 +280,10 @@ class RunReader:
         self._label = read_notes(run, origin).name
         self._worker_log = LogTail(run.worker_log)
         self._supervisor_log = LogTail(run.supervisor_log)
-        self._record = Record(run, points)
+        self._alerts = Alerts()
+        self._seen: tuple[int | None, frozenset[str]] = (None, frozenset())
+        """When the file of the alerts that were seen was written, and what stands there."""
+        self._record = Record(run, points, self._alerts)
         self._telemetry = TelemetryReader(run.telemetry_file)
         self._devices = Devices()
         self._healed: list[Healed] = []
@@ -289,7 +304,7 @@ class RunReader:
         state = state_of(self.run)
         if self._record.replaced():
             self._record.close()
-            self._record = Record(self.run, self._points)
+            self._record = Record(self.run, self._points, self._alerts)
         problems: list[str] = []
         changed = self._read_logs()
         try:
@@ -301,12 +316,18 @@ class RunReader:
                 changed = read() or changed
             except StoreError as error:
                 problems.append(one_line(str(error)))
+        if changed and not problems:
+            try:
+                self._record.look_for_alerts()
+            except StoreError as error:
+                problems.append(one_line(str(error)))
         now = time.time()
-        shown = (state, problems, int(now) if state.active else 0, self._model(), self._carded(state))
+        alerts = self._alerted()
+        shown = (state, problems, int(now) if state.active else 0, self._model(), self._carded(state), alerts)
         if not changed and shown == self._shown:
             return None
         self._shown = shown
-        return self._view(state, now, "; ".join(problems) or None)
+        return self._view(state, now, "; ".join(problems) or None, alerts)
 
     def _read_logs(self) -> bool:
         """The supervisor's log is of interest only while the worker has none."""
@@ -320,7 +341,9 @@ class RunReader:
         newest = self._telemetry.last_event()
         if newest is not None and newest.id != self._last_told:
             after = self._last_told if newest.id > self._last_told else 0  # a damaged file is begun anew
-            self._healed += healings(self._telemetry.events(after))
+            events = self._telemetry.events(after)
+            self._healed += healings(events)
+            self._alerts.feed(events)
             self._last_told = newest.id
         return True
 
@@ -344,7 +367,13 @@ class RunReader:
             self._card = (state, version, card_of(self.run, state))
         return self._card[2]
 
-    def _view(self, state: State, now: float, problem: str | None) -> RunView:
+    def _alerted(self) -> tuple[Alert, ...]:
+        version = _version(seen_file(self.run))
+        if version != self._seen[0]:
+            self._seen = (version, read_seen(self.run))
+        return self._alerts.all(self._seen[1])
+
+    def _view(self, state: State, now: float, problem: str | None, alerts: tuple[Alert, ...]) -> RunView:
         record = self._record
         log = self._worker_log if self._worker_log.lines else self._supervisor_log
         return RunView(
@@ -359,6 +388,7 @@ class RunReader:
             facts=record.facts,
             stages=record.pipeline.seen(state, now),
             healed=tuple(self._healed),
+            alerts=alerts,
             card=self._carded(state),
             curves=record.shown,
             smoothed=record.smoothed,
@@ -368,6 +398,8 @@ class RunReader:
             devices=self._devices.seen(),
             read_at=self._devices.read_at,
             log=tuple(log.lines),
+            log_levels=tuple(log.levels),
+            log_first=log.first,
             log_name=log.path.name,
             samples=record.samples.seen(),
             summary=self._summarized(state),

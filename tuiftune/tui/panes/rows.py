@@ -16,7 +16,7 @@ Span = tuple[str, str]
 """Text and its tone; the tone "" is the pane's own colour."""
 Row = Sequence[Span]
 
-TONES = ("title", "strong", "muted", "accent", "good", "warn", "bad", "rest", "blocks")
+TONES = ("title", "strong", "muted", "accent", "good", "warn", "bad", "rest", "blocks", "hit")
 
 
 class Rows(Widget):
@@ -41,6 +41,7 @@ class Rows(Widget):
         & > .rows--warn { color: $text-warning; }
         & > .rows--bad { color: $text-error; text-style: bold; }
         & > .rows--blocks { color: $primary 60%; }
+        & > .rows--hit { text-style: reverse; }
         & > .rows--rest { color: $foreground 20%; }
     }
     """

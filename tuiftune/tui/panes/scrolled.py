@@ -1,4 +1,4 @@
-"""A pane that shows an end of something long, and all of it, scrolled, when it has the whole screen."""
+"""A pane that shows a part of something long, and all of it, scrolled, when it has the whole screen."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ class Scrolled(Rows):
         Binding("home,g", "edge(-1)", "Start", show=False),
         Binding("end,G", "edge(1)", "End", show=False),
     ]
-    follows_end: ClassVar[bool] = False
-    """Whether it shows the newest rows, at the end, until someone scrolls away from them."""
     below_text: ClassVar[str] = "   {:,} rows below"
     """What the title row says of rows below those that are shown."""
 
@@ -33,7 +31,7 @@ class Scrolled(Rows):
         super().__init__()
         self.full = False
         self._away = 0
-        """Rows away from the edge it rests at."""
+        """Rows above the first one that is shown."""
 
     def title(self) -> Row:
         """The row above."""
@@ -62,13 +60,12 @@ class Scrolled(Rows):
         everything = self.all_rows(width)
         hidden = max(0, len(everything) - (height - 1))
         self._away = max(0, min(self._away, hidden))
-        first = hidden - self._away if self.follows_end else self._away
-        below = hidden - first
+        below = hidden - self._away
         note = [(self.below_text.format(below), "muted")] if below else []
-        return [[*title, *note], *everything[first : first + height - 1]]
+        return [[*title, *note], *everything[self._away : self._away + height - 1]]
 
     def action_scroll(self, rows: int) -> None:
-        self._away += -rows if self.follows_end else rows
+        self._away += rows
         self.redraw()
 
     def action_page(self, pages: int) -> None:

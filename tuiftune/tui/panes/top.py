@@ -23,7 +23,8 @@ class TopPane(Rows):
     help_title = "Top row"
     help_text = (
         "The places of the dashboard: a digit or a click goes there. At the right this machine: each GPU's "
-        "temperature, memory and utilisation, and how many runs are active and wait."
+        "temperature, memory and utilisation, and how many runs are active and wait; after a ! how many alerts of them "
+        "nobody has seen."
     )
     DEFAULT_CSS = """
     TopPane { height: 1; padding: 0 1; background: $panel; }
@@ -123,8 +124,8 @@ def _gib(value: float | None) -> str:
 
 
 def _runs(glance: Glance) -> list[Span]:
-    """`● 2 ○ 1`: how many work, how many wait for their turn."""
-    parts: list[Span] = []
+    """`! 1 ● 2 ○ 1`: alerts that nobody has seen, how many runs work, how many wait for their turn."""
+    parts: list[Span] = [(f"! {glance.alerts}", "warn")] if glance.alerts else []
     for name, count, tone in (("running", glance.active, "accent"), ("queued", glance.queued, "muted")):
         if count:
             parts.append((f"{' ' if parts else ''}{STATE_MARKS[name][0]} {count}", tone))

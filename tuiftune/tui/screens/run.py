@@ -11,8 +11,9 @@ from textual.containers import Container
 from textual.message import Message
 
 from tuiftune.run.folder import ACTIVE, RESUMABLE, Run
-from tuiftune.tui.messages import RunView
+from tuiftune.tui.messages import AlertsSeen, RunView
 from tuiftune.tui.palette import MORE
+from tuiftune.tui.panes.alerts import AlertsPane, unseen
 from tuiftune.tui.panes.charts import ChartsPane
 from tuiftune.tui.panes.devices import DevicesPane, lines_wanted
 from tuiftune.tui.panes.facts import FactsPane
@@ -21,6 +22,7 @@ from tuiftune.tui.panes.log import LogPane
 from tuiftune.tui.panes.pipeline import PipelinePane
 from tuiftune.tui.panes.samples import SamplesPane
 from tuiftune.tui.panes.why import WhyPane, something_to_tell
+from tuiftune.tui.screens.alerts import AlertsScreen
 from tuiftune.tui.screens.place import Place
 
 CHART_KEYS = (
@@ -72,6 +74,7 @@ class RunScreen(Place):
         Binding("x", "cycle_chart", "Chart"),
         Binding("e", "ask('evaluate')", "Evaluate"),
         Binding("t", "ask('sample')", "Sample"),
+        Binding("a", "alerts", "Alerts, and what was done about them", show=False, id=f"{MORE}alerts"),
         Binding("escape", "back", "Back", show=False),
         *(
             Binding(
@@ -87,6 +90,7 @@ class RunScreen(Place):
         self._view: RunView | None = None
         self._full: str | None = None
         self.header = HeaderPane()
+        self.alerts = AlertsPane()
         self.pipeline = PipelinePane()
         self.charts = ChartsPane()
         self.side = Container(id="side")
@@ -99,6 +103,7 @@ class RunScreen(Place):
 
     def body(self) -> ComposeResult:
         yield self.header
+        yield self.alerts
         yield self.pipeline
         with Container(id="main"):
             yield self.charts
@@ -121,6 +126,7 @@ class RunScreen(Place):
             return
         self._run, self._view = run, None
         self.header.wait_for(run.id)
+        self.alerts.show(None)
         self.pipeline.show(None)
         self.charts.for_another_run()
         self.devices.show(None)
@@ -141,6 +147,7 @@ class RunScreen(Place):
 
     def _draw(self, view: RunView) -> None:
         self.header.show(view)
+        self.alerts.show(view)
         self.pipeline.show(view)
         if lines_wanted(view) != self._side_lines:
             self._side_lines = lines_wanted(view)
@@ -155,15 +162,28 @@ class RunScreen(Place):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that can do nothing now are not in the footer."""
+        if self.log_pane.typing:
+            return False
         if action == "ask":
             return self._view is not None and self._view.state.name in may_be_asked(str(parameters[0]))
         if action == "full" and parameters == ("why",):
             return self._view is not None and something_to_tell(self._view)
+        if action == "alerts":
+            return self._view is not None and bool(self._view.alerts)
         return super().check_action(action, parameters)
 
     def action_ask(self, kind: str) -> None:
         if self._run is not None:
             self.post_message(Asked(self._run, kind))
+
+    def action_alerts(self) -> None:
+        """All of them, in a window; those that nobody had seen are seen now."""
+        view = self._view
+        if view is None or not view.alerts:
+            return
+        self.app.push_screen(AlertsScreen(view.run.id, view.alerts))
+        if unseen(view.alerts):
+            self.post_message(AlertsSeen(view.run, [alert.key for alert in unseen(view.alerts)]))
 
     def action_full(self, pane: str) -> None:
         """A pane on the whole screen, or back."""
@@ -210,5 +230,5 @@ def may_be_asked(kind: str) -> tuple[str, ...]:
     return ("running", "paused")
 
 
-def _decides_keys(view: RunView) -> tuple[str, bool]:
-    return view.state.name, something_to_tell(view)
+def _decides_keys(view: RunView) -> tuple[str, bool, bool]:
+    return view.state.name, something_to_tell(view), bool(view.alerts)

@@ -22,6 +22,8 @@ TONES = {"primary": "accent", "success": "good", "warning": "warn", "error": "ba
 NAME_LEAST, NAME_MOST = 12, 32
 PROFILE_MOST = 18
 STATE = "✓ interrupted"
+ALERTED = " !"
+"""After the state of a run with alerts that nobody has seen."""
 UNKNOWN = "—"
 
 
@@ -100,7 +102,14 @@ def name_beside(run: RunSummary) -> str:
 
 
 ALL = (
-    Column("state", "STATE", cell_len(STATE), lambda told: _state(told.run), lambda told: told.run.state, right=False),
+    Column(
+        "state",
+        "STATE",
+        cell_len(STATE + ALERTED),
+        lambda told: _state(told.run),
+        lambda told: told.run.state,
+        right=False,
+    ),
     Column("profile", "PROFILE", 8, lambda told: told.run.profile, lambda told: told.run.profile, right=False),
     Column("run", "RUN", NAME_LEAST, lambda told: name_of(told.run), lambda told: name_of(told.run), right=False),
     Column("progress", "DONE", 6, _progress, lambda told: _share(told.run), highest_first=True),
@@ -134,12 +143,16 @@ SORTED = tuple(column.name for column in (BY_NAME["when"], *ALL[:-1]))
 
 
 def _state(run: RunSummary) -> str:
-    return f"{STATE_MARKS.get(run.state, ('·', ''))[0]} {one_line(run.state)}"
+    return f"{STATE_MARKS.get(run.state, ('·', ''))[0]} {one_line(run.state)}{ALERTED if run.alerts else ''}"
 
 
 def tone_of(run: RunSummary) -> str:
-    """Of its state; a stall is worth a look."""
-    return "warn" if run.stalled else TONES.get(STATE_MARKS.get(run.state, ("", "muted"))[1], "")
+    """Of its state; a stall and an alert are worth a look."""
+    return (
+        "warn"
+        if run.stalled or (run.alerts and run.state in ACTIVE)
+        else TONES.get(STATE_MARKS.get(run.state, ("", "muted"))[1], "")
+    )
 
 
 @dataclass(frozen=True)

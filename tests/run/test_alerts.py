@@ -1,0 +1,120 @@
+"""What a person should know of a run is told until somebody has seen it."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+from tuiftune.run.alerts import look, mark_seen, read_seen
+from tuiftune.run.folder import Run, State, create
+from tuiftune.run.listing import Listing
+from tuiftune.run.metrics_db import MetricsWriter
+from tuiftune.run.stalling import StallWatch
+from tuiftune.run.summary import summarize
+from tuiftune.run.telemetry_db import TelemetryWriter
+from tuiftune.run.throttling import Throttling
+
+NOON = 1_790_000_000.0
+
+
+def troubled(workspace: Path) -> Run:
+    """A run in which everything happened that is worth an alert, and what is not; a step a second."""
+    run = create(workspace, "quickstart", {"train": {"stage": "causal_lm"}}, {"profile": "quickstart"})
+    metrics, telemetry = MetricsWriter(run.metrics_file), TelemetryWriter(run.telemetry_file)
+    with metrics.batch():
+        metrics.event("run_started", {}, NOON)
+        for step in range(1, 301):
+            loss = math.nan if step in (100, 101) else 2.0
+            grad = math.inf if step == 50 else 1.0  # the loss scaling of fp16 passes over it
+            metrics.metric(step, {"train/loss": loss, "train/grad_norm": grad}, NOON + step)
+        metrics.event("held", {"step": 20, "reason": "paused as asked"}, NOON + 20)
+        metrics.event("released", {"step": 20, "seconds": 5.0}, NOON + 25)
+        metrics.event("held", {"step": 200, "reason": "the disk is full: it takes 2 MiB"}, NOON + 200)
+        metrics.event("released", {"step": 200, "seconds": 90.0}, NOON + 290)
+        metrics.event("plugin_error", {"plugin": "chat", "error": "plugins/chat.py:3: \x1b[31mboom"}, NOON + 299)
+    sentence = "out of memory on gpu0; going on with 2,048 tokens at once in place of 4,096"
+    telemetry.event("healed", {"kind": "oom", "sentence": sentence, "step": 12}, NOON + 13)
+    guard = Throttling()
+    for second in range(120):
+        reason = "heat" if 30 <= second < 50 or 70 <= second < 80 else "power limit"
+        for alert in guard.look(NOON + second, {"gpu0": {"throttle": reason}}):
+            telemetry.event("alert", alert, NOON + second)
+    return run
+
+
+def test_what_happened_is_told_once_with_its_step_and_what_became_of_it(workspace: Path) -> None:
+    found = {alert.kind: alert for alert in look(troubled(workspace))}
+    assert sorted(found) == ["disk", "heat", "memory", "nan", "plugin"]
+    assert found["memory"].sentence == "out of memory on gpu0"
+    assert found["memory"].done.endswith("started, going on with 2,048 tokens at once in place of 4,096")
+    assert (found["heat"].times, found["heat"].step) == (2, 70)
+    assert found["heat"].done == "no longer so after 9.0 s"
+    assert found["nan"].sentence == "the loss is no number at steps 100 to 101"
+    assert found["nan"].done.endswith("later ones have numbers again")
+    assert found["disk"].step == 200
+    assert found["disk"].done.endswith("went on after 1 min 30 s")
+    assert "\x1b" not in found["plugin"].sentence
+
+
+def test_those_seen_stay_seen_whoever_marks_them_at_once(workspace: Path) -> None:
+    run = troubled(workspace)
+    listing = Listing(workspace)
+    assert [summary.alerts for summary in listing.look(10)] == [5]
+    keys = [alert.key for alert in look(run)]
+    viewers = [threading.Thread(target=mark_seen, args=(run, [key])) for key in keys[1:]]
+    for viewer in viewers:
+        viewer.start()
+    for viewer in viewers:
+        viewer.join()
+    assert [alert.key for alert in look(run) if not alert.seen] == keys[:1]
+    mark_seen(run, keys)
+    mark_seen(run, keys)
+    assert read_seen(run) == set(keys)
+    assert summarize(run).alerts == 0
+    assert [summary.alerts for summary in listing.look(10, everything=True)] == [0]
+
+
+def test_what_comes_again_is_new(workspace: Path) -> None:
+    run = troubled(workspace)
+    mark_seen(run, [alert.key for alert in look(run)])
+    alert = {"alert": "throttle", "device": "gpu0", "reason": "heat", "phase": "start", "since": NOON + 200.0}
+    TelemetryWriter(run.telemetry_file).event("alert", {**alert, "text": "gpu0 is slowed down: heat"}, NOON + 203)
+    (fresh,) = [alert for alert in look(run) if not alert.seen]
+    assert (fresh.kind, fresh.times, fresh.first) == ("heat", 3, NOON + 30)
+
+
+def test_the_command_lists_them_and_marks_them_only_when_told(
+    command_line: Callable[..., CompletedProcess[str]], workspace: Path
+) -> None:
+    run = troubled(workspace)
+    shown = command_line("alerts", run.id).stdout
+    assert shown.count("! 20") == 5
+    assert "    out of memory on gpu0\n" in shown
+    listed = json.loads(command_line("alerts", "--seen", "--json").stdout)
+    assert [one["seen"] for one in listed] == [False] * 5
+    assert "!" not in command_line("alerts", run.id).stdout
+
+
+def test_a_stall_is_put_on_record_when_it_begins_and_when_it_ends(workspace: Path) -> None:
+    run = create(workspace, "quickstart", {"train": {"stage": "causal_lm"}}, {"profile": "quickstart"})
+    metrics, watch = MetricsWriter(run.metrics_file), StallWatch(run.metrics_file)
+    watch.EVERY_S = 0.0
+    state = State("running", NOON, NOON)
+    metrics.event("stage_started", {"kind": "train"}, NOON)
+    metrics.progress(2, 1, 9, "steps", NOON)
+    assert watch.look(state, NOON + 60) == []
+    (began,) = watch.look(state, NOON + 300)
+    assert watch.look(state, NOON + 400) == []
+    metrics.progress(2, 2, 9, "steps", NOON + 500)
+    (ended,) = watch.look(state, NOON + 505)
+    telemetry = TelemetryWriter(run.telemetry_file)
+    telemetry.event("alert", began, NOON + 300)
+    assert look(run)[0].done == "nothing is done to it"
+    telemetry.event("alert", ended, NOON + 505)
+    (alert,) = look(run)
+    assert (alert.kind, alert.time, alert.sentence) == ("stall", NOON, "no step for 300 s")
+    assert alert.done.startswith("it went on after 8 min")
