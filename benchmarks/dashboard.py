@@ -44,8 +44,8 @@ WATCHED_S = 30.0
 STILL_S = 12.0
 PRESSES = 15
 MANY_RUNS = 5_000
-LOG_ALONE = " log  worker.log" + 60 * " "
-"""The head of the log where it has the whole width."""
+LOG_ALONE = " log  worker.log   follows"
+"""The head of the log where it has the whole screen."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from tuiftune.paths import assets
 MODEL = assets() / "babyllama-105"
 
 
+@pytest.mark.long
 def test_our_steps_have_the_losses_of_the_padded_recipe_on_the_plain_trainer(tmp_path):
     """Same weights, samples and order; rows of 2 to 24 tokens, padded to 32 there and not at all here."""
     draw = random.Random(3)  # noqa: S311

@@ -23,7 +23,7 @@ def data(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_quickstart_is_told_as_it_is_trained(workspace: Path) -> None:
     import torch
     from transformers import AutoTokenizer

@@ -448,7 +448,7 @@ def test_two_processes_are_stopped_and_resumed_as_one_is(new_run):
     assert_same_weights(second.run_dir / "model", whole.run_dir / "model")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_process_that_dies_ends_the_training_with_a_sentence(new_run, tmp_path):
     """The worker is a process of its own here: it is taken along."""
     script = tmp_path / "train.py"
@@ -481,7 +481,7 @@ if __name__ == "__main__":
     assert "ProcessLost: process 1 of the training was killed by signal 9" in done.stderr, done.stderr[-2000:]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_compiled_model_takes_the_steps_of_one_that_is_not(new_run, tiny_gpt2):
     folder = tiny_gpt2("no-dropout", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
     plain, compiled = (new_run(name, model=ModelOptions(name=str(folder))) for name in ("plain", "compiled"))

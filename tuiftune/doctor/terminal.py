@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator
 
 from tuiftune.doctor.finding import GOOD, WARNING, Finding
-from tuiftune.text import is_unicode, one_line
+from tuiftune.signs import ascii_only, terminal_encoding
+from tuiftune.text import one_line
 
 SMALLEST = (80, 24)
 TMUX_FROM = (3, 2)
@@ -47,8 +48,9 @@ def _size() -> Finding:
 
 
 def _letters() -> Finding:
-    if not is_unicode(sys.stdout):
-        fact = f"{one_line(str(sys.stdout.encoding), 40)}: charts are drawn in ASCII"
+    if ascii_only():
+        name = "the Linux console" if terminal_encoding() == "utf-8" else one_line(terminal_encoding(), 40)
+        fact = f"{name}: charts and signs are drawn in ASCII"
         return Finding("terminal", "encoding", WARNING, fact, "export LC_ALL=C.UTF-8, in a terminal that shows UTF-8")
     return Finding("terminal", "encoding", GOOD, "UTF-8")
 
