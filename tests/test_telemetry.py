@@ -110,6 +110,7 @@ def test_every_figure_of_a_gpu_is_read_in_its_unit(fake_gpus: FakeGpus, look: Lo
         "slowdown_c": 90,
         "processes": 2,
         "process_pids": "4242 4243",
+        "process_bytes": "1073741824 -",
         "error": None,
     }
     assert devices["host"]["gpu_status"] == "ok"

@@ -17,6 +17,7 @@ from tuiftune.commands import runs as runs_commands
 from tuiftune.commands.alerts import alerts
 from tuiftune.commands.common import follow_run, json_option, set_option
 from tuiftune.commands.completion import completion
+from tuiftune.commands.devices import devices
 from tuiftune.commands.doctor import doctor
 from tuiftune.commands.export import export
 from tuiftune.commands.generate import generate
@@ -537,6 +538,7 @@ commands.add_command(plugin_commands.new_plugin)
 commands.add_command(plugin_commands.plugin)
 commands.add_command(serve)
 commands.add_command(generate)
+commands.add_command(devices)
 commands.add_command(doctor)
 
 commands.add_command(editing_commands.duplicate)

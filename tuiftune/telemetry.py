@@ -48,6 +48,7 @@ GPU_FIELDS = (
     "slowdown_c",
     "processes",
     "process_pids",
+    "process_bytes",
     "error",
 )
 """Every device has all of them. `throttle`: reasons in words, "" for none; `error`: why it cannot be read."""
@@ -228,11 +229,16 @@ class Device:
         return None if bits is None else throttle_text(bits)
 
     def _processes(self) -> Fields:
-        """How many compute on it, and their pids with blanks between. (Of a container these may be the host's.)"""
+        """How many compute on it; with blanks between their pids, and the VRAM of each ("-" where the driver does not
+        tell, as for another user's). Of a container the pids may be the host's."""
         found = self._first(("nvmlDeviceGetComputeRunningProcesses_v3",), ("nvmlDeviceGetComputeRunningProcesses_v2",))
         if found is None:
-            return {"processes": None, "process_pids": None}
-        return {"processes": len(found), "process_pids": " ".join(str(one.pid) for one in found)}
+            return {"processes": None, "process_pids": None, "process_bytes": None}
+        return {
+            "processes": len(found),
+            "process_pids": " ".join(str(one.pid) for one in found),
+            "process_bytes": " ".join(str(one.usedGpuMemory or "-") for one in found),
+        }
 
     def _first(self, *ways: tuple[Any, ...]) -> Any:
         for name, *arguments in ways:

@@ -43,7 +43,7 @@ class Seen:
         while view is None:
             time.sleep(0.05)
             view = self._reader.look()
-        pane._view = view
+        pane.show(view.readings)
         return "\n".join("".join(text for text, _ in row) for row in pane.rows(78, 4))
 
     def close(self) -> None:

@@ -175,7 +175,7 @@ def test_a_perplexity_that_is_not_finite_is_shown_as_it_is() -> None:
 
 def devices(*found: DeviceView, width: int = 78, height: int = 2, **more: Any) -> list[str]:
     pane = DevicesPane()
-    pane._view = view(devices=found, read_at=NOW + 64, **more)
+    pane.show(view(devices=found, read_at=NOW + 64, **more).readings)
     return rows_of(pane, width, height)[:height]
 
 
@@ -255,7 +255,7 @@ def test_without_a_gpu_cpu_and_memory_are_shown_and_the_reason() -> None:
 
 def test_old_readings_are_said_to_be_old() -> None:
     pane = DevicesPane()
-    pane._view = view(devices=[DeviceView("host", HOST, {})], read_at=NOW + 5)
+    pane.show(view(devices=[DeviceView("host", HOST, {})], read_at=NOW + 5).readings)
     assert rows_of(pane, 78, 3)[2] == "read 1 min 00 s ago"
 
 

@@ -17,9 +17,10 @@ from tuiftune.run import launch
 from tuiftune.run.process import Lock
 from tuiftune.run.smoothing import smooth
 from tuiftune.tui import watch
+from tuiftune.tui.device_history import bucketed
 from tuiftune.tui.log_tail import LOG_BYTES, LOG_LINES, LogTail
 from tuiftune.tui.messages import CatalogLoaded, RunGone, RunsChanged, RunSnapshot, RunView
-from tuiftune.tui.reading import RunReader, bucketed
+from tuiftune.tui.reading import RunReader
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ from pathlib import Path
 from tuiftune.doctor import gpu, hub, machine, software, terminal, torch_build
 from tuiftune.doctor.finding import GROUPS, Finding
 from tuiftune.doctor.probes import NVML_S, TORCH_S, Answer, ask
-from tuiftune.run import process
-from tuiftune.run.folder import list_runs
-from tuiftune.run.worker_start import MARK
+from tuiftune.run.machine_processes import run_of
 
 
 def examine(workspace: Path) -> list[Finding]:
@@ -23,7 +21,7 @@ def examine(workspace: Path) -> list[Finding]:
         found: list[Finding] = [*machine.findings(workspace), *terminal.findings(), *software.findings()]
         found += reach.result()
         nvml = driver.result()
-        found += gpu.findings(nvml, dict(own_processes(workspace, pids_of(nvml))))
+        found += gpu.findings(nvml, dict(own_processes(pids_of(nvml))))
         found += torch_build.findings(torch.result(), nvml.facts)
     return sorted(found, key=lambda finding: GROUPS.index(finding.group))
 
@@ -33,10 +31,9 @@ def pids_of(nvml: Answer) -> set[int]:
     return {int(one["pid"]) for card in nvml.facts.get("gpus", ()) for one in card.get("processes", ())}
 
 
-def own_processes(workspace: Path, pids: Iterable[int]) -> Iterator[tuple[int, str]]:
-    """(pid, run's id) of those that belong to this workspace's runs."""
-    wanted = set(pids)
-    for run in list_runs(workspace) if wanted else ():
-        for one in process.marked(MARK, str(run.path)):
-            if one.pid in wanted:
-                yield one.pid, run.id
+def own_processes(pids: Iterable[int]) -> Iterator[tuple[int, str]]:
+    """(pid, run's id) of those that belong to a run of this user."""
+    for pid in pids:
+        run = run_of(pid)
+        if run is not None:
+            yield pid, run

@@ -140,16 +140,19 @@ def marked(name: str, value: str) -> list[Identity]:
     A mark is inherited by every descendant, so it finds those whose parents are gone and that have
     sessions of their own. Processes that cannot be looked into (another user's) are left out.
     """
-    mark = os.fsencode(f"{name}={value}")
-    found = []
-    for process, _ in _living():
-        try:
-            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
-        except (PermissionError, FileNotFoundError, ProcessLookupError):
-            continue
-        if mark in environment.split(b"\0"):
-            found.append(process)
+    found = [process for process, _ in _living() if mark_of(process.pid, name) == value]
     return sorted(found, key=lambda process: process.start_ticks)
+
+
+def mark_of(pid: int, name: str) -> str | None:
+    """The value that `name` had in the environment a process was started with; None where it had none, the process
+    is gone, or is another user's."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except (PermissionError, FileNotFoundError, ProcessLookupError):
+        return None
+    start = os.fsencode(f"{name}=")
+    return next((os.fsdecode(one[len(start) :]) for one in environment.split(b"\0") if one.startswith(start)), None)
 
 
 def end_all(look: Callable[[], Iterable[Identity]], timeout_s: float = 10.0) -> list[Identity]:

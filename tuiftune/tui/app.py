@@ -35,6 +35,7 @@ from tuiftune.tui.messages import (
     DeviceView,
     Glance,
     GoTo,
+    MachineRead,
     ProfileResolved,
     RunGone,
     RunsChanged,
@@ -51,9 +52,11 @@ if TYPE_CHECKING:  # the first frame waits for what is imported here; the rest c
     from tuiftune.run.folder import Run
     from tuiftune.run.summary import RunSummary
     from tuiftune.tui.asking import Asker
+    from tuiftune.tui.machine_watch import MachineWatch
     from tuiftune.tui.screens.place import Place
     from tuiftune.tui.screens.profiles import EditingAsked, ProfileChosen, ProfilesMarked, ProfilesScreen, RunOpened
     from tuiftune.tui.screens.run import Asked, RunScreen
+    from tuiftune.tui.screens.system import SystemScreen
     from tuiftune.tui.starting import Starter
     from tuiftune.tui.watch import Watcher
 
@@ -132,6 +135,12 @@ class TuiftuneApp(App[None]):
         return Watcher(self._workspace, self.post_message)
 
     @cached_property
+    def _machine(self) -> MachineWatch:
+        from tuiftune.tui.machine_watch import MachineWatch
+
+        return MachineWatch(self._workspace, self.post_message)
+
+    @cached_property
     def _starter(self) -> Starter:
         from tuiftune.tui.starting import Starter
 
@@ -195,12 +204,14 @@ class TuiftuneApp(App[None]):
             self._watcher.follow(self._first)
             await self.switch_mode("run")
             self.set_timer(HELD_S, self._held.close)
+        self._machine.start()
         for event in opening.typed:
             self.post_message(event)
         collect_seldom(self)
 
     def on_unmount(self) -> None:
         self._watcher.stop()
+        self._machine.stop()
 
     def on_resize(self) -> None:
         self._resizes.seen()
@@ -215,9 +226,16 @@ class TuiftuneApp(App[None]):
 
     def on_run_snapshot(self, message: RunSnapshot) -> None:
         self.run_screen.show(message.view)
-        if message.view.state.active and time.monotonic() - self._glanced >= GLANCE_S:
-            self._look_over(message.view.devices)
+        if message.view.state.active and message.view.devices:
+            self._machine.told_by_run()
+            if time.monotonic() - self._glanced >= GLANCE_S:
+                self._look_over(message.view.devices)
         self._held.close()
+
+    def on_machine_read(self, message: MachineRead) -> None:
+        self._look_over(message.devices)
+        if "system" in self.places:
+            cast("SystemScreen", self.places["system"]).read(message)
 
     def on_curves_wanted(self, message: CurvesWanted) -> None:
         self._watcher.look_at(message.window, message.smoothing)
@@ -269,6 +287,7 @@ class TuiftuneApp(App[None]):
             self._before.append(self.current_mode)
             self.places[self.current_mode].left()
         self._switch(name)
+        self._machine.set_shown(name == "system")
         if name != "run":
             self._watcher.follow(None)
             self.place(name).about(subject)

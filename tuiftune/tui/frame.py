@@ -68,8 +68,8 @@ def _devices(view: RunView, width: int) -> list[str]:
     if not view.devices:
         return []
     pane = DevicesPane()
-    pane.show(view)
-    return [fit(_text(row), width) for row in pane.rows(width, lines_wanted(view))]
+    pane.show(view.readings)
+    return [fit(_text(row), width) for row in pane.rows(width, lines_wanted(view.devices))]
 
 
 def _log(view: RunView, width: int) -> list[str]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the first frame waits for what is imported here
     from tuiftune.run.alerts import Alert
     from tuiftune.run.card import Card, Healed
     from tuiftune.run.folder import Run, State
+    from tuiftune.run.machine_processes import ProcessView
     from tuiftune.run.metrics_db import Curve, MetricRow, SampleRow
     from tuiftune.run.progress import StageView
     from tuiftune.run.summary import RunSummary
@@ -29,6 +30,17 @@ class DeviceView:
     """Field -> value; None where the device does not tell."""
     history: Mapping[str, Sequence[float]]
     """Field -> values of the last minutes, oldest first."""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What all devices were found at, and when."""
+
+    devices: Sequence[DeviceView]
+    age_s: float | None
+    """How long ago the newest was taken; None where there is none."""
+    live: bool
+    """Whether more are to come."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,12 @@ class RunView:
     """The finished model's folder, once it is there."""
 
     @property
+    def readings(self) -> Readings:
+        """For what shows the devices alone."""
+        age = None if self.read_at is None else self.now - self.read_at
+        return Readings(self.devices, age, self.state.active)
+
+    @property
     def elapsed_s(self) -> float | None:
         """Of this attempt, to its end or to now; None where nobody saw the end."""
         end = self.now if self.state.active else self.state.ended
@@ -124,6 +142,17 @@ class RunView:
         """The newest value of a series."""
         curve = self.curves.get(series)
         return curve.means[-1] if curve else None
+
+
+@dataclass
+class MachineRead(Message):
+    """This machine, read out while no run's own readings are shown."""
+
+    devices: Sequence[DeviceView]
+    processes: Sequence[ProcessView]
+    age_s: float | None
+    problem: str | None
+    """Why there are no new readings."""
 
 
 @dataclass

@@ -34,6 +34,9 @@ PLACES = (
     PlaceInfo("4", "data", "Data", "DataScreen", about="what a profile would train on"),
     PlaceInfo("5", "playground", "Playground", "PlaygroundScreen", "Play", about="ask a run's models and its base"),
     PlaceInfo("6", "plugins", "Plugins", "PluginsScreen", about="stages with their options; a plugin of your own"),
+    PlaceInfo(
+        "7", "system", "System", "SystemScreen", about="this machine: GPUs, who is on them, what the doctor says"
+    ),
 )
 BY_NAME = {place.name: place for place in PLACES}
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import time
 import tomllib
 from collections import deque
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,9 @@ from tuiftune.run.stalling import look_for_stall
 from tuiftune.run.summary import RunSummary, summarize
 from tuiftune.run.telemetry_db import TelemetryReader
 from tuiftune.text import one_line, plain
+from tuiftune.tui.device_history import Devices
 from tuiftune.tui.log_tail import LogTail
-from tuiftune.tui.messages import DeviceView, PromptSamples, RunView
+from tuiftune.tui.messages import PromptSamples, RunView
 
 SERIES = (
     "train/loss",
@@ -38,17 +37,6 @@ SERIES = (
 )
 SMOOTHED = ("train/loss", "train/tokens_per_s", "train/grad_norm")
 """Those that jump from step to step."""
-HISTORY_FIELDS = (
-    "temperature_c",
-    "memory_used_bytes",
-    "utilization_percent",
-    "power_w",
-    "cpu_percent",
-    "ram_used_bytes",
-)
-HISTORY_S = 600.0
-BUCKET_S = 5.0
-"""A block of a history stands for so long: it moves, and is sent, once in that time."""
 FEW = 256
 """A series with no more values than that is drawn as it is, however closely one looks."""
 SAMPLES_KEPT = 100
@@ -80,50 +68,6 @@ class Samples:
         return tuple(
             PromptSamples(prompt, self._base.get(prompt), tuple(tuned), self._dropped.get(prompt, 0))
             for prompt, tuned in self._tuned.items()
-        )
-
-
-class Devices:
-    """The newest readings and the last ten minutes of them."""
-
-    def __init__(self) -> None:
-        self.read_at: float | None = None
-        self._latest: dict[str, dict[str, Any]] = {}
-        self._history: dict[tuple[str, str], deque[tuple[float, float]]] = {}
-
-    def update(self, reader: TelemetryReader) -> None:
-        found = reader.latest()
-        if found is None or found[0] == self.read_at:
-            return
-        first = self.read_at is None
-        self.read_at, self._latest = found
-        for device, fields in self._latest.items():
-            for name in HISTORY_FIELDS:
-                if name in fields:
-                    self._add(reader, device, name, fields[name], first)
-
-    def _add(self, reader: TelemetryReader, device: str, name: str, value: Any, first: bool) -> None:
-        now = self.read_at or 0.0
-        history = self._history.setdefault((device, name), deque())
-        if first:
-            history.extend(reader.history(device, name, now - HISTORY_S))
-        elif isinstance(value, int | float):
-            history.append((now, float(value)))
-        while history and history[0][0] < now - HISTORY_S:
-            history.popleft()
-
-    def seen(self) -> tuple[DeviceView, ...]:
-        return tuple(
-            DeviceView(
-                device,
-                {name: one_line(value, 200) if isinstance(value, str) else value for name, value in fields.items()},
-                {
-                    name: tuple(bucketed(self._history[device, name]))
-                    for name in HISTORY_FIELDS
-                    if (device, name) in self._history
-                },
-            )
-            for device, fields in sorted(self._latest.items())
         )
 
 
@@ -262,13 +206,6 @@ class Record:
             self.pipeline.guess(planned_stages(self._run.profile_file))
 
 
-def bucketed(history: Iterable[tuple[float, float]]) -> Iterator[float]:
-    """The mean of each BUCKET_S seconds that have values, oldest first."""
-    for _, group in itertools.groupby(history, key=lambda point: point[0] // BUCKET_S):
-        values = [value for _, value in group]
-        yield sum(values) / len(values)
-
-
 class RunReader:
     """Follows one run's folder. `look` returns a new view, or None while nothing is new."""
 
@@ -337,7 +274,9 @@ class RunReader:
     def _read_telemetry(self) -> bool:
         if not self._telemetry.changed():
             return False
-        self._devices.update(self._telemetry)
+        found = self._telemetry.latest()
+        if found is not None:
+            self._devices.take(*found, self._telemetry.history)
         newest = self._telemetry.last_event()
         if newest is not None and newest.id != self._last_told:
             after = self._last_told if newest.id > self._last_told else 0  # a damaged file is begun anew

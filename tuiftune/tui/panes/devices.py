@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from tuiftune import units
-from tuiftune.tui.messages import DeviceView, RunView
+from tuiftune.tui.messages import DeviceView, Readings
 from tuiftune.tui.panes.rows import Row, Rows, Span, fit, wrap
 from tuiftune.tui.widgets.history import blocks
 
@@ -39,22 +39,23 @@ class DevicesPane(Rows):
 
     def __init__(self) -> None:
         super().__init__()
-        self._view: RunView | None = None
+        self._readings: Readings | None = None
 
-    def show(self, view: RunView | None) -> None:
-        self._view = view
+    def show(self, readings: Readings | None) -> None:
+        """None: of another run, nothing of which was read yet."""
+        self._readings = readings
         self.redraw()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        view = self._view
-        if view is None:
+        readings = self._readings
+        if readings is None:
             return []
-        if not view.devices:
-            text = "no readings yet" if view.state.active else "no readings were taken"
+        if not readings.devices:
+            text = "no readings yet" if readings.live else "no readings were taken"
             return [[("devices  ", "title"), (text, "muted")]]
-        gpus = [device for device in view.devices if device.name.startswith("gpu")]
-        host = next((device for device in view.devices if device.name == "host"), None)
-        age = _age(view)
+        gpus = [device for device in readings.devices if device.name.startswith("gpu")]
+        host = next((device for device in readings.devices if device.name == "host"), None)
+        age = _age(readings)
         tall = _tallest(len(gpus), height)
         if tall:
             return _blocks(gpus, host, age, width, height, tall)
@@ -63,9 +64,9 @@ class DevicesPane(Rows):
         return _lines(gpus, host, age, width, height)
 
 
-def lines_wanted(view: RunView) -> int:
+def lines_wanted(devices: Sequence[DeviceView]) -> int:
     """How many rows the devices take where each is a line."""
-    gpus = sum(device.name.startswith("gpu") for device in view.devices)
+    gpus = sum(device.name.startswith("gpu") for device in devices)
     return max(2, min(MOST_LINES, gpus))
 
 
@@ -75,24 +76,25 @@ def _tallest(gpus: int, height: int) -> int:
         return 0
     histories = gpus * GPU_HISTORIES + HOST_HISTORIES
     for tall in range(TALLEST, 1, -1):
-        if histories * (tall + 1) + 2 * gpus + SPARE + 1 <= height:
+        if histories * (tall + 1) + 3 * gpus + SPARE + 1 <= height:
             return tall
     return 1
 
 
-def _age(view: RunView) -> list[Row]:
-    """A row when the readings of a running run are old."""
-    if not view.state.active or view.read_at is None or view.now - view.read_at <= STALE_S:
+def _age(readings: Readings) -> list[Row]:
+    """A row when readings that should be fresh are old."""
+    if not readings.live or readings.age_s is None or readings.age_s <= STALE_S:
         return []
-    return [[(f"read {units.duration(view.now - view.read_at)} ago", "warn")]]
+    return [[(f"read {units.duration(readings.age_s)} ago", "warn")]]
 
 
 def _blocks(
     gpus: Sequence[DeviceView], host: DeviceView | None, age: Sequence[Row], width: int, height: int, tall: int
 ) -> list[Row]:
     rows: list[Row] = []
+    more = height >= len(gpus) * (GPU_HISTORIES + 3) - 1
     for gpu in gpus:
-        rows += [*_gpu_block(gpu, width, tall), []]
+        rows += [*_gpu_block(gpu, width, tall), *([_clocks(gpu.latest, width)] if more else []), []]
     if host is not None and (not gpus or len(rows) + 3 <= height):
         rows += _host_block(host, width, tall, with_status=not gpus)
     return [*rows, *age]
@@ -117,6 +119,19 @@ def _gpu_block(gpu: DeviceView, width: int, tall: int) -> list[Row]:
         *_history(gpu, "util", _percent(now.get("utilization_percent")), "utilization_percent", (0, 100), width, tall),
         *_history(gpu, "power", _power(now), "power_w", (0, limit), width, tall),
     ]
+
+
+def _clocks(now: Any, width: int) -> Row:
+    """`clocks 2610 MHz  memory 10501  fan 55 %  2 processes`, as much as there is room for."""
+    if now.get("error"):
+        return []
+    clock, memory, count = (now.get(name) for name in ("sm_clock_mhz", "memory_clock_mhz", "processes"))
+    parts = [f"{_number(clock)} MHz", f"memory {_number(memory)}", f"fan {_percent(now.get('fan_percent'))}"]
+    if count is not None:
+        parts.append(f"{count:.0f} process{'' if count == 1 else 'es'}")
+    while len(parts) > 1 and LABEL + len("  ".join(parts)) > width:
+        parts.pop(1 if len(parts) == 4 else -1)
+    return [("clocks".ljust(LABEL), "muted"), ("  ".join(parts), "")]
 
 
 def _host_block(host: DeviceView, width: int, tall: int, *, with_status: bool) -> list[Row]:

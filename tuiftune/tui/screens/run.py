@@ -149,11 +149,11 @@ class RunScreen(Place):
         self.header.show(view)
         self.alerts.show(view)
         self.pipeline.show(view)
-        if lines_wanted(view) != self._side_lines:
-            self._side_lines = lines_wanted(view)
+        if lines_wanted(view.devices) != self._side_lines:
+            self._side_lines = lines_wanted(view.devices)
             self.side.styles.min_height = self._side_lines
         self.charts.show(view)
-        self.devices.show(view)
+        self.devices.show(view.readings)
         self.facts.show(view)
         self.log_pane.show(view)
         self.samples.show(view)
