@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tuiftune.run.alerts import look
+from tuiftune.run.store import transaction
+from tuiftune.run.telemetry_db import TelemetryReader
 from tuiftune.tui.app import TuiftuneApp
+from tuiftune.tui.gpu_history import GpuHistory
 from tuiftune.tui.screens.confirm import ConfirmScreen
+
+from .conftest import GIB, until
 
 SMALL, MEDIUM, LARGE = (80, 24), (120, 40), (200, 60)
 
@@ -155,7 +162,7 @@ async def test_a_run_that_was_healed_says_so_while_it_goes_on(make: Any, shown: 
         await shown(pilot, "at step 12: out of memory", "at step 40: the worker was killed (signal 9)")
         await pilot.resize_terminal(*SMALL)
         await pilot.press("escape")
-        text = await shown(pilot, "space Pause  c Save  w Why  l Log  m Samples", "q Leave", "smoothed")
+        text = await shown(pilot, "space Pause c Save w Why l Log m Samples x Chart g GPU", "q Leave", "smoothed")
         assert "^p Palette" not in text, "where not all keys fit, the palette goes first"
 
 
@@ -392,3 +399,63 @@ async def test_light_and_dark_themes_both_draw(make: Any, shown: Any) -> None:
         await pilot.pause()
         assert app.run_screen.header.rich_style.bgcolor != dark
         await shown(pilot, "60/600 steps")
+
+
+def heated(recorded: Any, seconds: int = 66) -> None:
+    """A GPU that grows hot: from the middle on it is slowed down."""
+    for second in range(seconds):
+        heat = 48 + 40 * second / seconds
+        slowed = "heat" if second > seconds / 2 else ""
+        device = {"temperature_c": heat, "utilization_percent": 97, "power_w": 280 - second, "power_limit_w": 285}
+        device |= {"memory_used_bytes": 9 * GIB, "memory_total_bytes": 12 * GIB, "throttle": slowed, "slowdown_c": 90}
+        device |= {"name": "NVIDIA GeForce RTX 4070 Ti", "sm_clock_mhz": 2610, "memory_clock_mhz": 10501}
+        other = {**device, "temperature_c": 40 + second % 3, "throttle": "", "utilization_percent": 3}
+        sample = {"gpu0": {**device, "fan_percent": 70, "processes": 1}, "gpu1": other, "host": {"cpu_percent": 20.0}}
+        recorded.telemetry.sample(recorded.began + second, sample)
+
+
+@pytest.mark.parametrize("axis", ["step", "epoch", "time"])
+async def test_a_key_shows_the_gpus_over_the_same_axis_as_the_speed(workspace: Path, make: Any, axis: str) -> None:
+    recorded = make.running()
+    heated(recorded)
+    async with TuiftuneApp(workspace).run_test(size=(120, 40)) as pilot:
+        await until(pilot, "GPU 0", "loss")
+        for _ in range(["step", "epoch", "time"].index(axis)):
+            await pilot.press("h")
+        await pilot.press("g")
+        seen = await until(pilot, "speed tokens/s", "°C 87", "power %", "slowdown °C 90")
+        assert "learning rate" not in seen
+        crosses = [line for line in seen.splitlines() if line.count("×") > 3]  # noqa: RUF001
+        assert len(crosses) == 1, "where it was slowed down, and nowhere on the speed's chart"
+        assert len(re.findall(f"{axis}$|{axis} ", seen)) >= 2, "both charts say what x is"
+        assert "clocks 2610 MHz" in seen
+        await pilot.press("g")
+        seen = await until(pilot, "util % 3")
+        await pilot.press("g")
+        await until(pilot, "learning rate", "perplexity")
+        await pilot.press("g")
+        await until(pilot, "slowdown °C 90")
+        await pilot.press("escape")
+        await until(pilot, "learning rate")
+
+
+def test_what_gpus_did_over_a_night_is_thinned_and_keeps_its_extremes_of_time(make: Any) -> None:
+    recorded = make.new()
+    history = GpuHistory()
+    reader = TelemetryReader(recorded.run.telemetry_file)
+    for hour in range(9):
+        samples = [(recorded.began + 3600 * hour + second, float(40 + hour)) for second in range(0, 3600, 2)]
+        with transaction(recorded.telemetry._db):
+            recorded.telemetry._db.executemany(
+                "INSERT INTO telemetry VALUES(?,'gpu0','temperature_c',?)", [(when, heat) for when, heat in samples]
+            )
+            recorded.telemetry._db.execute("INSERT INTO telemetry VALUES(?,'gpu0','throttle','heat')", samples[5][:1])
+        history.update(reader)
+    (curve,) = history.curves(recorded.began, {"gpu0": {"slowdown_c": 90}})
+    assert 256 < len(curve.times) <= 1024
+    assert curve.times == tuple(sorted(curve.times))
+    assert curve.times[0] == pytest.approx(0, abs=64)
+    assert curve.times[-1] == pytest.approx(9 * 3600, abs=64)
+    assert (curve.temperature_c[0], curve.temperature_c[-1]) == (40, 48)
+    assert sum(curve.slowed) == 9
+    assert all(math.isnan(value) for value in curve.power_percent), "the limit is not known"

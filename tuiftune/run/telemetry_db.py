@@ -98,6 +98,17 @@ class TelemetryReader(Reader):
             if isinstance(value, int | float)
         ]
 
+    def slowed_down(self, device: str, since: float) -> list[float]:
+        """When a device said, since a moment, that something slows it down."""
+        return [
+            when
+            for (when,) in self._rows(
+                "SELECT time FROM telemetry WHERE device=? AND field='throttle' AND time>=? AND value!=''"
+                " ORDER BY time",
+                (device, since),
+            )
+        ]
+
     def devices(self) -> list[str]:
         """The names of all devices ever sampled: 'gpu0', 'host'."""
         return [

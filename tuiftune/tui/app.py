@@ -35,6 +35,7 @@ from tuiftune.tui.messages import (
     DeviceView,
     Glance,
     GoTo,
+    GpusWanted,
     MachineRead,
     ProfileResolved,
     RunGone,
@@ -239,6 +240,9 @@ class TuiftuneApp(App[None]):
 
     def on_curves_wanted(self, message: CurvesWanted) -> None:
         self._watcher.look_at(message.window, message.smoothing)
+
+    def on_gpus_wanted(self, message: GpusWanted) -> None:
+        self._watcher.look_at_gpus(message.wanted)
 
     def on_runs_changed(self, message: RunsChanged) -> None:
         self._runs = list(message.runs)

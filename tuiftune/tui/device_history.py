@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tuiftune.text import one_line
@@ -55,7 +55,7 @@ class Devices:
             history.popleft()
 
     @property
-    def latest(self) -> Mapping[str, Mapping[str, Any]]:
+    def latest(self) -> dict[str, dict[str, Any]]:
         """Device -> fields of the newest readings."""
         return self._latest
 

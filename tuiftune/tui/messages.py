@@ -33,6 +33,24 @@ class DeviceView:
 
 
 @dataclass(frozen=True)
+class GpuCurve:
+    """What a GPU did over the whole run: sequences of one length. NaN: it was not told."""
+
+    device: str
+    """'gpu0'."""
+    times: Sequence[float]
+    """Seconds since the run's start."""
+    temperature_c: Sequence[float]
+    utilization_percent: Sequence[float]
+    power_percent: Sequence[float]
+    """Of its limit."""
+    slowed: Sequence[bool]
+    """Whether anything slowed it down then."""
+    slowdown_c: float | None
+    """Where it slows itself down."""
+
+
+@dataclass(frozen=True)
 class Readings:
     """What all devices were found at, and when."""
 
@@ -106,6 +124,8 @@ class RunView:
     best: MetricRow | None = None
     """The lowest perplexity after step 0."""
     devices: Sequence[DeviceView] = ()
+    gpu_curves: Sequence[GpuCurve] = ()
+    """Over the whole run, while somebody looks at them."""
     read_at: float | None = None
     """When the devices were last read."""
     log: Sequence[str] = ()
@@ -208,6 +228,13 @@ class CurvesWanted(Message):
 
     window: tuple[int, int] | None
     smoothing: float
+
+
+@dataclass
+class GpusWanted(Message):
+    """What the GPUs did over the whole run is looked at, or is not any more."""
+
+    wanted: bool
 
 
 @dataclass

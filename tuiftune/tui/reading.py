@@ -22,6 +22,7 @@ from tuiftune.run.summary import RunSummary, summarize
 from tuiftune.run.telemetry_db import TelemetryReader
 from tuiftune.text import one_line, plain
 from tuiftune.tui.device_history import Devices
+from tuiftune.tui.gpu_history import GpuHistory
 from tuiftune.tui.log_tail import LogTail
 from tuiftune.tui.messages import PromptSamples, RunView
 
@@ -223,6 +224,7 @@ class RunReader:
         self._record = Record(run, points, self._alerts)
         self._telemetry = TelemetryReader(run.telemetry_file)
         self._devices = Devices()
+        self._gpus: GpuHistory | None = None
         self._healed: list[Healed] = []
         self._last_told = 0
         """The newest of the supervisor's events that was read."""
@@ -231,6 +233,8 @@ class RunReader:
         self._shown: tuple[Any, ...] | None = None
         self.looked_at: tuple[tuple[int, int] | None, float] = (None, 1.0)
         """The steps that are shown, None for all, and how many times as long as usual curves are smoothed."""
+        self.gpus_wanted = False
+        """Whether what the GPUs did over the whole run is looked at."""
 
     def close(self) -> None:
         self._record.close()
@@ -253,6 +257,10 @@ class RunReader:
                 changed = read() or changed
             except StoreError as error:
                 problems.append(one_line(str(error)))
+        try:
+            changed = self._read_gpus() or changed
+        except StoreError as error:
+            problems.append(one_line(str(error)))
         if changed and not problems:
             try:
                 self._record.look_for_alerts()
@@ -285,6 +293,16 @@ class RunReader:
             self._alerts.feed(events)
             self._last_told = newest.id
         return True
+
+    def _read_gpus(self) -> bool:
+        """From the start the first time; nothing while nobody looks."""
+        if self.gpus_wanted:
+            began = self._gpus is None
+            self._gpus = self._gpus or GpuHistory()
+            self._gpus.update(self._telemetry)
+            return began
+        ended, self._gpus = self._gpus is not None, None
+        return ended
 
     def _model(self) -> Path | None:
         return self.run.model if (self.run.model / "config.json").is_file() else None
@@ -335,6 +353,7 @@ class RunReader:
             baseline=record.baseline,
             best=record.best,
             devices=self._devices.seen(),
+            gpu_curves=self._gpus.curves(state.started, self._devices.latest) if self._gpus else (),
             read_at=self._devices.read_at,
             log=tuple(log.lines),
             log_levels=tuple(log.levels),

@@ -54,6 +54,7 @@ class Watcher:
         self._wanted: Run | None = None
         self._quiet = False
         self._looked_at: tuple[tuple[int, int] | None, float] = (None, 1.0)
+        self._gpus_wanted = False
         self._ended = False
         self._reader: RunReader | None = None
         self._runs: list[RunSummary] | None = None
@@ -86,6 +87,11 @@ class Watcher:
     def look_at(self, window: tuple[int, int] | None, smoothing: float) -> None:
         """Show these steps of the run that is followed (None: all), its curves smoothed so."""
         self._looked_at = (window, smoothing)
+        self._wake.set()
+
+    def look_at_gpus(self, wanted: bool) -> None:
+        """Read what the GPUs did over the whole run, too."""
+        self._gpus_wanted = wanted
         self._wake.set()
 
     def set_quiet(self, quiet: bool) -> None:
@@ -146,6 +152,7 @@ class Watcher:
         if self._reader is None:
             self._reader = RunReader(wanted, POINTS)
         self._reader.looked_at = self._looked_at
+        self._reader.gpus_wanted = self._gpus_wanted
         try:
             self._adopt(wanted)
             view = self._reader.look()

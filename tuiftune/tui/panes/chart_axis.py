@@ -110,6 +110,14 @@ def places(view: RunView, axis: str, steps: Sequence[float]) -> Sequence[float]:
     return steps if axis == "step" else interpolated(steps, table_of(view, axis))
 
 
+def times_on(view: RunView, axis: str, times: Sequence[float]) -> Sequence[float]:
+    """Where moments, in seconds since the run's start, lie on the x axis."""
+    if axis == "time":
+        return times
+    steps, seconds = view.clock
+    return places(view, axis, interpolated(times, (seconds, steps)))
+
+
 def interpolated(steps: Sequence[float], table: Table) -> list[float]:
     """Straight lines between the known places, the outermost beyond them."""
     known, values = table

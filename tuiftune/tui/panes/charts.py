@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from tuiftune.tui.messages import CurvesWanted, RunView
-from tuiftune.tui.panes.chart_axis import Look, places
+from tuiftune.tui.messages import CurvesWanted, GpusWanted, RunView
+from tuiftune.tui.panes.chart_axis import Look, places, times_on
 from tuiftune.tui.widgets.chart import HLine, Line, LineChart
 
 LOG_FROM = 20.0
 """Perplexities that differ by more than this factor are drawn on a logarithmic axis."""
 
-SHOWN_FROM = {"perplexity": "-narrow", "rate": "-tall", "speed": "-tall", "grad_norm": "-alone"}
-"""Charts that need room, with the class for it (app.tcss); the last is only shown on the whole screen."""
+SHOWN_FROM = {"perplexity": "-narrow", "rate": "-tall", "speed": "-tall", "grad_norm": "-alone", "gpu": "-alone"}
+"""Charts that need room, with the class for it (app.tcss); the last ones are only shown on the whole screen."""
 AFTER_STEP_1 = "comes with the first step"
 DOTS_TO = 40
 """Up to so many evaluations each has a dot of its own."""
@@ -32,7 +33,9 @@ class ChartsPane(Container):
         "x shows one chart after the other on the whole screen, then all of them again. All have one x axis: h lets "
         "it measure steps, epochs or time. The left and right arrows move a cursor, and the legends tell the values "
         "there (with shift in large steps); + and - zoom about it, ( and ) pan, 0 shows all again. y makes the y "
-        "axes logarithmic, z smooths more or less."
+        "axes logarithmic, z smooths more or less. g shows the speed and below it what the GPU did: "
+        "its temperature, how busy it was, its power as a share of its limit; a cross on the x axis marks where "
+        "something slowed it down. With several GPUs g goes from one to the next."
     )
 
     def __init__(self) -> None:
@@ -43,12 +46,15 @@ class ChartsPane(Container):
             "rate": LineChart(title="learning rate", empty=AFTER_STEP_1, id="chart-rate"),
             "speed": LineChart(title="speed", unit="tokens/s", empty=AFTER_STEP_1, id="chart-speed"),
             "grad_norm": LineChart(title="gradient norm", empty=AFTER_STEP_1, id="chart-grad-norm"),
+            "gpu": LineChart(title="GPU", empty="no readings of a GPU", id="chart-gpu"),
         }
         for name, when in SHOWN_FROM.items():
             self._charts[name].add_class(when)
         self._view: RunView | None = None
         self._shown: Sequence[Any] = ()
         self._full: str | None = None
+        self._gpu: int | None = None
+        """Which GPU is shown below the speed, of those that there are."""
         self._whole = 0.0
         """How long the whole x axis is."""
         self.look = Look()
@@ -63,16 +69,37 @@ class ChartsPane(Container):
 
     def cycle(self) -> str | None:
         """The next chart on the whole screen; after the last one all of them."""
-        names: list[str | None] = [None, *self._charts]
+        names: list[str | None] = [None, *(name for name in self._charts if name != "gpu")]
         self.set_full(names[(names.index(self._full) + 1) % len(names)])
         return self._full
 
     def set_full(self, name: str | None) -> None:
         self._full = name
-        self.set_class(name is not None, "-full")
+        self._show_only([name] if name is not None else [])
+        self._want_gpu(None)
+
+    def cycle_gpu(self) -> bool:
+        """The speed, and below it the next GPU; False after the last one."""
+        known = 1 if self._view is None else max(1, sum(one.name.startswith("gpu") for one in self._view.devices))
+        after = 0 if self._gpu is None else self._gpu + 1
+        if after >= known:
+            return False
+        self._full = "speed"
+        self._show_only(["speed", "gpu"])
+        self._want_gpu(after)
+        return True
+
+    def _show_only(self, names: Sequence[str]) -> None:
+        """These charts; without a name those that there is room for."""
+        self.set_class(bool(names), "-full")
         for key, chart in self._charts.items():
-            chart.set_class(key == name, "-shown")
+            chart.set_class(key in names, "-shown")
         self.call_after_refresh(self._show_anew)
+
+    def _want_gpu(self, number: int | None) -> None:
+        if (number is None) != (self._gpu is None):
+            self.post_message(GpusWanted(number is not None))
+        self._gpu = number
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show_anew)
@@ -123,7 +150,8 @@ class ChartsPane(Container):
 
     def show(self, view: RunView) -> None:
         """Draw the curves of a run, where they differ from those drawn."""
-        shown = (view.run, *view.curves.values(), *view.smoothed.values(), view.baseline, view.best)
+        gpus = view.gpu_curves if self._gpu is not None else None
+        shown = (view.run, *view.curves.values(), *view.smoothed.values(), view.baseline, view.best, gpus)
         if len(shown) == len(self._shown) and all(a is b for a, b in zip(shown, self._shown, strict=True)):
             return
         self._view, self._shown = view, shown
@@ -135,6 +163,26 @@ class ChartsPane(Container):
         self._draw("rate", _plain(view, "train/learning_rate", "rate"), reach)
         self._draw("speed", _jumping(view, "train/tokens_per_s", "speed"), reach)
         self._draw("grad_norm", _jumping(view, "train/grad_norm", "smooth"), reach)
+        if self._gpu is not None:
+            self._show_gpu(view, reach)
+
+    def _show_gpu(self, view: RunView, reach: float) -> None:
+        if self._gpu is None or self._gpu >= len(view.gpu_curves):
+            return
+        curve = view.gpu_curves[self._gpu]
+        chart = self._charts["gpu"]
+        chart.title = f"GPU {curve.device.removeprefix('gpu')}"
+        at = times_on(view, self.look.axis, curve.times)
+        marks = [HLine(curve.slowdown_c, "baseline", "slowdown °C")] if curve.slowdown_c else []
+        lines = [
+            Line(at, curve.utilization_percent, "raw", "util %"),
+            Line(at, curve.power_percent, "rate", "power %"),
+            Line(at, curve.temperature_c, "smooth", "°C", thick=True),
+        ]
+        slowed = [place for place, is_slowed in zip(at, curve.slowed, strict=True) if is_slowed]
+        if slowed:  # a line of its own: a value marked as bad would be a gap in the temperature
+            lines.append(Line(slowed, [math.nan] * len(slowed), "smooth", ""))
+        chart.show(lines, reach=reach, axis=self.look.x_axis(), marks=marks)
 
     def _draw(self, name: str, lines: Iterator[Line], reach: float, log: bool = False, **more: Any) -> None:
         chart = self._charts[name]

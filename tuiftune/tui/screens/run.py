@@ -72,6 +72,7 @@ class RunScreen(Place):
         Binding("l", "full('log')", "Log"),
         Binding("m", "full('samples')", "Samples"),
         Binding("x", "cycle_chart", "Chart"),
+        Binding("g", "cycle_gpu", "GPU"),
         Binding("e", "ask('evaluate')", "Evaluate"),
         Binding("t", "ask('sample')", "Sample"),
         Binding("a", "alerts", "Alerts, and what was done about them", show=False, id=f"{MORE}alerts"),
@@ -191,13 +192,19 @@ class RunScreen(Place):
 
     def action_chart(self, what: str, amount: float) -> None:
         """Look at the curves otherwise."""
-        if self._full in (None, "chart"):
+        if self._full in (None, "chart", "gpu"):
             self.charts.change(what, amount)
 
     def action_cycle_chart(self) -> None:
         if self._full not in (None, "chart"):
             self._set_full(None)
         self._set_full("chart" if self.charts.cycle() else None)
+
+    def action_cycle_gpu(self) -> None:
+        """Speed and GPU on one axis, and all figures of the machine."""
+        if self._full != "gpu":
+            self._set_full(None)
+        self._set_full("gpu" if self.charts.cycle_gpu() else None)
 
     async def action_back(self) -> None:
         """Out of a pane that fills the screen, else to where one was before."""
@@ -208,9 +215,9 @@ class RunScreen(Place):
 
     def _set_full(self, pane: str | None) -> None:
         self._full = pane
-        for name in ("log", "samples", "chart", "why"):
+        for name in ("log", "samples", "chart", "gpu", "why"):
             self.set_class(name == pane, f"-{name}-full")
-        if pane != "chart":
+        if pane not in ("chart", "gpu"):
             self.charts.set_full(None)
         self.log_pane.set_full(pane == "log")
         self.samples.set_full(pane == "samples")

@@ -106,6 +106,15 @@ class LineChart(Widget):
         self._redraw()
 
     @property
+    def title(self) -> str:
+        """What stands at its head."""
+        return self._chart.title
+
+    @title.setter
+    def title(self, title: str) -> None:
+        self._chart = dataclasses.replace(self._chart, title=title)
+
+    @property
     def shown(self) -> tuple[float, float] | None:
         """The part of the x axis that is drawn; None without values."""
         return None if self._view is None else (self._view.x_low, self._view.x_high)
