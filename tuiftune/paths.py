@@ -31,6 +31,12 @@ def remembered_file(workspace: Path) -> Path:
     return Path(cache_home) / "tuiftune" / f"stages-{digest}.json"
 
 
+def theme_file() -> Path:
+    """The name of the dashboard's theme that was chosen last."""
+    config_home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(config_home) / "tuiftune" / "theme"
+
+
 def shipped(name: str) -> Path:
     """The folder `name` ('profiles', 'plugins') that ships with tuiftune.
 

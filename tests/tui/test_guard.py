@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tuiftune.tui import guard
+from tuiftune.tui.watch import interval_s
 
 DEADLINE_S = 30.0
 GREETING = "painted by the app"
@@ -229,3 +230,14 @@ def test_over_ssh_it_draws_less_often_and_does_not_animate(monkeypatch: pytest.M
     guard.prepare()
     assert os.environ["TEXTUAL_FPS"] == "15"
     assert os.environ["TEXTUAL_ANIMATIONS"] == "basic", "what the user has set stays"
+
+
+@pytest.mark.parametrize(
+    ("link", "over_ssh", "seconds"), [("", True, 1.0), ("", False, 0.5), ("fast", True, 0.5), ("SLOW", False, 1.0)]
+)
+def test_the_user_says_otherwise_how_slow_the_link_is(
+    monkeypatch: pytest.MonkeyPatch, link: str, over_ssh: bool, seconds: float
+) -> None:
+    monkeypatch.setenv("TUIFTUNE_LINK", link)
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22" if over_ssh else "")
+    assert interval_s() == seconds

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from tuiftune.doctor.finding import GOOD, WARNING, Finding
 from tuiftune.signs import ascii_only, terminal_encoding
 from tuiftune.text import one_line
+from tuiftune.tui import link
 
 SMALLEST = (80, 24)
 TMUX_FROM = (3, 2)
@@ -27,7 +28,8 @@ def findings() -> Iterator[Finding]:
         remedy = "if yours can do more: export TERM=xterm-256color"
         yield Finding("terminal", "terminal", WARNING, f"TERM={term!r}: the dashboard cannot be drawn", remedy)
         return
-    over = " over SSH: drawn less often" if os.environ.get("SSH_CONNECTION") else ""
+    over = " over SSH" if os.environ.get("SSH_CONNECTION") else ""
+    over += ": drawn less often" if link.is_slow() else ""
     yield Finding("terminal", "terminal", GOOD, f"{term}{over}")
     yield _size()
     yield _letters()

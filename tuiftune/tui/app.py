@@ -18,12 +18,13 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.notifications import SeverityLevel
 from textual.screen import ModalScreen, Screen
 from textual.scrollbar import ScrollBar
+from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
 from tuiftune.errors import TuiftuneError
 from tuiftune.signs import ascii_only
 from tuiftune.text import one_line
-from tuiftune.tui import guard
+from tuiftune.tui import guard, themes
 from tuiftune.tui.driver import QuietDriver
 from tuiftune.tui.garbage import collect_seldom
 from tuiftune.tui.messages import (
@@ -101,8 +102,9 @@ class TuiftuneApp(App[None]):
     ]
 
     def __init__(self, workspace: Path, run: str | None = None) -> None:
-        """Raises RunNotFound where `run` names none."""
-        super().__init__()
+        """Raises RunNotFound where `run` names none, TuiftuneError where TUIFTUNE_THEME does."""
+        super().__init__(ansi_color=themes.colourless() or None)
+        themes.hand_to(self)
         self.stylesheet = KeptStylesheet(variables=self.get_css_variables())
         if ascii_only():
             from tuiftune.tui.widgets.scrollbar import WholeCells
@@ -208,6 +210,7 @@ class TuiftuneApp(App[None]):
         self._machine.start()
         for event in opening.typed:
             self.post_message(event)
+        self.theme_changed_signal.subscribe(self, self._remember_theme)
         collect_seldom(self)
 
     def on_unmount(self) -> None:
@@ -332,6 +335,9 @@ class TuiftuneApp(App[None]):
 
         self.push_screen(HelpScreen.of(self.screen))
 
+    def _remember_theme(self, theme: Theme) -> None:
+        self.run_worker(partial(themes.remember, theme.name), thread=True, exit_on_error=False)
+
     def action_redraw(self) -> None:
         """Something else has written on the terminal."""
         guard.repaint(self)
@@ -402,7 +408,10 @@ class TuiftuneApp(App[None]):
         """What a thread raised that is no sentence for the user is a bug, shown as one."""
         if event.state is WorkerState.ERROR and event.worker.error is not None:
             error = event.worker.error
-            self.post_message(ActionFailed("A bug in tuiftune", [f"{type(error).__name__}: {error}"]))
+            if isinstance(error, TuiftuneError):
+                self.post_message(ActionFailed("Not done", str(error).splitlines()))
+            else:
+                self.post_message(ActionFailed("A bug in tuiftune", [f"{type(error).__name__}: {error}"]))
 
 
 def run_dashboard(workspace: Path, run: str | None = None) -> int:

@@ -17,13 +17,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tuiftune import signs
+from tuiftune.tui import link
 
 if TYPE_CHECKING:
     from textual.app import App
     from textual.timer import Timer
 
 SLOW_FPS = 15
-"""Frames a second over SSH: Textual's 60 only fill the link."""
+"""Frames a second over a slow link: Textual's 60 only fill the link."""
 LOCAL_ESCAPE_MS = 25
 """So long Textual waits whether an escape begins the sequence of another key; over a link it has to be its 100."""
 AT_REST_S = 0.2
@@ -49,9 +50,9 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def prepare() -> None:
-    """Write what the terminal can show, and draw less often over SSH."""
+    """Write what the terminal can show, and draw less often over a slow link."""
     signs.write_what_it_can_show(sys.__stderr__)
-    if os.environ.get("SSH_CONNECTION"):
+    if link.is_slow():
         os.environ.setdefault("TEXTUAL_FPS", str(SLOW_FPS))
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
         os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")

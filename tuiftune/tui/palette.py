@@ -44,7 +44,7 @@ class KeyedCommands(Provider):
                 f"key: {place.key}   {place.about}",
                 partial(self.app.run_action, f"go({place.name!r})", self.app),
             )
-        yield "Theme", "other colours, until you leave", self.app.action_change_theme
+        yield "Theme", "other colours, from now on", self.app.action_change_theme
 
     async def discover(self) -> Hits:
         for description, text, command in self._entries():

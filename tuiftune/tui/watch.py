@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import traceback
@@ -18,12 +17,13 @@ from tuiftune.run.folder import ACTIVE, Run, is_orphaned
 from tuiftune.run.listing import Listing
 from tuiftune.run.summary import RunSummary
 from tuiftune.text import one_line
+from tuiftune.tui import link
 from tuiftune.tui.messages import ActionFailed, CatalogLoaded, RunGone, RunsChanged, RunSnapshot
 from tuiftune.tui.reading import RunReader
 
 INTERVAL_S = 0.5
-SSH_INTERVAL_S = 1.0
-"""Over a slow link every refresh is bytes."""
+SLOW_INTERVAL_S = 1.0
+"""Over a slow link."""
 QUIET_INTERVAL_S = 2.0
 """When the run has ended, the screen is covered or the terminal has lost the focus."""
 RUNS_INTERVAL_S = 2.0
@@ -39,7 +39,7 @@ POINTS = 2048
 
 def interval_s() -> float:
     """Seconds between two looks at a run that is active."""
-    return SSH_INTERVAL_S if os.environ.get("SSH_CONNECTION") else INTERVAL_S
+    return SLOW_INTERVAL_S if link.is_slow() else INTERVAL_S
 
 
 class Watcher:
