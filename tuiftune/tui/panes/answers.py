@@ -11,7 +11,7 @@ from textual.content import Content
 from tuiftune import units
 from tuiftune.run.playing import Answer
 from tuiftune.text import one_line, plain
-from tuiftune.tui.panes.rows import Row, Rows, Span, fit, joined, wrap
+from tuiftune.tui.panes.rows import Row, Rows, Span, fit, joined, row_cells, wrap
 
 ENDED = {
     "end": ("the model ended it here", "good"),
@@ -76,7 +76,7 @@ class AnswerPane(Rows):
         above = hidden - self._away
         if hidden and head[0]:
             note = " ".join([f"↑{above:,}"] * bool(above) + [f"↓{self._away:,}"] * bool(self._away))
-            used = sum(cell_len(text) for text, _ in head[0])
+            used = row_cells(head[0])
             if used + 2 + cell_len(note) <= width:
                 head[0] = [*head[0], (" " * (width - used - cell_len(note)), ""), (note, "muted")]
         return [*head, *body[above : above + room]]

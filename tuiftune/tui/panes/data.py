@@ -14,7 +14,7 @@ from tuiftune.data_frame import sections
 from tuiftune.data_signs import ASCII, UNICODE, Signs, many
 from tuiftune.data_tokens import legend, summary, token_rows, told_rows
 from tuiftune.text import one_line
-from tuiftune.tui.panes.rows import Row, Rows, Span, beside, fit, fit_end, joined, wrap
+from tuiftune.tui.panes.rows import Row, Rows, Span, beside, fit, fit_end, joined, row_cells, wrap
 from tuiftune.tui.panes.scrolled import Scrolled
 from tuiftune.tui.widgets.glyphs import ascii_only, short_path
 
@@ -109,7 +109,7 @@ class ReportPane(Scrolled, can_focus=True):
         first, *others = super().rows(width, height)
         names = self.title()
         note = first[len(names) :]
-        if sum(cell_len(text) for text, _ in first) + 1 > width and self._parts:
+        if row_cells(first) + 1 > width and self._parts:
             here = self._here()
             names, self._columns = [(self._parts[here].name, "title")], []
             names.append((f"  {here + 1} of {len(self._parts)}", "muted"))

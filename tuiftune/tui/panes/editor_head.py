@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.cells import cell_len
-
 from tuiftune.text import one_line
-from tuiftune.tui.panes.rows import Row, Rows, Span, beside
+from tuiftune.tui.panes.rows import Row, Rows, Span, beside, row_cells
 
 
 class EditorHead(Rows):
@@ -35,5 +33,5 @@ class EditorHead(Rows):
     def rows(self, width: int, height: int) -> Sequence[Row]:  # noqa: ARG002
         if not self._left:
             return []
-        room = sum(cell_len(text) for text, _ in self._left) + sum(cell_len(text) for text, _ in self._right)
+        room = row_cells(self._left) + row_cells(self._right)
         return [beside(self._left, self._right if room < width else self._right[1:], width)]

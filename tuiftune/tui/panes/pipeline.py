@@ -6,13 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.cells import cell_len
-
 from tuiftune import units
 from tuiftune.run.progress import StageView
 from tuiftune.text import one_line
 from tuiftune.tui.messages import RunView
-from tuiftune.tui.panes.rows import Row, Rows, Span, bar, fit, fit_end, joined
+from tuiftune.tui.panes.rows import Row, Rows, Span, bar, fit, fit_end, joined, row_cells
 from tuiftune.tui.widgets.glyphs import short_path
 from tuiftune.units import figure
 
@@ -90,7 +88,7 @@ def strip(stages: Sequence[StageView], width: int) -> Row:
             if row:
                 row.append((" → ", "muted"))
             row += _stage(stage, detailed)
-        if sum(cell_len(text) for text, _ in row) <= width:
+        if row_cells(row) <= width:
             return row
     current = next((stage for stage in stages if stage.status != "done"), stages[-1])
     done = sum(stage.status == "done" for stage in stages)

@@ -149,7 +149,7 @@ def _brings(plugin: PluginInfo, width: int) -> Iterator[Row]:
 
 def _options(options: Sequence[OptionInfo], table: str, width: int) -> Iterator[Row]:
     count = f"{len(options)} option{'s' if len(options) != 1 else ''}" if options else "no options"
-    yield [(count, "strong"), (f"  in a profile under {table}", "muted")]
+    yield [(count, "strong"), (f"  under {table}", "muted")]
     names = 2 + min(NAMES_AT_MOST, max([cell_len(option.name) for option in options], default=0))
     beside = width >= BESIDE_FROM
     column = names if beside else 2

@@ -13,7 +13,7 @@ from tuiftune.run.machine_processes import ProcessView
 from tuiftune.tui.panes.rows import Row, Rows, fit, fit_end
 
 UNKNOWN = "—"
-NARROW, WIDE = 58, 84
+NARROW, WIDE = 66, 84
 """From so many cells on there is room for the VRAM and the CPU, and for user and RAM."""
 CLOSED = "The driver does not say who is on a GPU."
 

@@ -118,6 +118,11 @@ def wrap(text: str, width: int) -> list[str]:
     return [line.plain.rstrip() for line in Content(text).wrap(max(2, width))]
 
 
+def row_cells(row: Row) -> int:
+    """How many cells a row takes."""
+    return sum(cell_len(text) for text, _ in row)
+
+
 def bar(fraction: float, width: int) -> list[Span]:
     """A progress bar `width` cells wide, to half a cell; what is left is thinner, for who sees no colours."""
     halves = round(max(0.0, min(1.0, fraction)) * width * 2)
@@ -130,7 +135,7 @@ def joined(parts: Sequence[Sequence[Span]], width: int, gap: str = "   ") -> lis
     row: list[Span] = []
     used = 0
     for part in parts:
-        needed = sum(cell_len(text) for text, _ in part) + (cell_len(gap) if row else 0)
+        needed = row_cells(part) + (cell_len(gap) if row else 0)
         if used + needed > width:
             break
         if row:
@@ -142,7 +147,7 @@ def joined(parts: Sequence[Sequence[Span]], width: int, gap: str = "   ") -> lis
 
 def beside(left: Sequence[Span], right: Sequence[Span], width: int) -> list[Span]:
     """`left` at the left and `right` at the right edge; where both do not fit, `left` is cut."""
-    room = width - sum(cell_len(text) for text, _ in right)
+    room = width - row_cells(right)
     row: list[Span] = []
     used = 0
     for text, tone in left:

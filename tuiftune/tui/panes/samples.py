@@ -12,7 +12,7 @@ from textual.binding import Binding
 from tuiftune.run.metrics_db import SampleRow
 from tuiftune.text import one_line
 from tuiftune.tui.messages import PromptSamples, RunView
-from tuiftune.tui.panes.rows import Row, Span, fit, joined, wrap
+from tuiftune.tui.panes.rows import Row, Span, fit, joined, row_cells, wrap
 from tuiftune.tui.panes.sample_times import SampleTimes, is_base, time_line, who
 from tuiftune.tui.panes.scrolled import Scrolled
 from tuiftune.units import figure
@@ -181,7 +181,7 @@ def _columns(left: Sequence[Row], right: Sequence[Row], column: int) -> list[Row
     for number in range(max(len(left), len(right))):
         first: Row = left[number] if number < len(left) else []
         second: Row = right[number] if number < len(right) else []
-        used = sum(cell_len(text) for text, _ in first)
+        used = row_cells(first)
         rows.append([*first, (" " * (column + GAP - used), ""), *second])
     return rows
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from textual.binding import Binding
 
-from tuiftune.tui.panes.rows import Row, Rows
+from tuiftune.tui.panes.rows import Row, Rows, row_cells
 
 SCROLL_ROWS = 3
 """A notch of the mouse wheel."""
@@ -61,8 +61,13 @@ class Scrolled(Rows):
         hidden = max(0, len(everything) - (height - 1))
         self._away = max(0, min(self._away, hidden))
         below = hidden - self._away
-        note = [(self.below_text.format(below), "muted")] if below else []
-        return [[*title, *note], *everything[self._away : self._away + height - 1]]
+        title = [*title, *self._said_below(below, width - row_cells(title))]
+        return [title, *everything[self._away : self._away + height - 1]]
+
+    def _said_below(self, below: int, room: int) -> Row:
+        """How much is below, in the longest form that there is room for."""
+        forms = (self.below_text.format(below), f"   {below:,} below", f"  +{below:,}") if below else ()
+        return next(([(form, "muted")] for form in forms if len(form) <= room), [])
 
     def action_scroll(self, rows: int) -> None:
         self._away += rows

@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding
 from textual.message import Message
 
 from tuiftune.run.playing import DEVICES
 from tuiftune.sampling import Sampling
-from tuiftune.tui.panes.rows import Row, Rows, Span
+from tuiftune.tui.panes.rows import Row, Rows, Span, row_cells
 
 GAP = "   "
 
@@ -194,7 +193,7 @@ class SettingsPane(Rows, can_focus=True):
     def rows(self, width: int, height: int) -> Sequence[Row]:  # noqa: ARG002
         for names, gap in ((True, GAP), (True, "  "), (False, "  "), (False, " ")):
             row = self._row(names, gap)
-            if sum(cell_len(text) for text, _ in row) <= width:
+            if row_cells(row) <= width:
                 break
         return [row]
 

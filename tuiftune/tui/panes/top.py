@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.cells import cell_len
 from textual import events
 
 from tuiftune import units
 from tuiftune.tui.messages import DeviceView, Glance
-from tuiftune.tui.panes.rows import Row, Rows, Span
+from tuiftune.tui.panes.rows import Row, Rows, Span, row_cells
 from tuiftune.tui.places import PLACES
 from tuiftune.tui.widgets.glyphs import STATE_MARKS
 
@@ -47,9 +46,9 @@ class TopPane(Rows):
 
     def rows(self, width: int, height: int) -> Sequence[Row]:  # noqa: ARG002
         left = self._places(width)
-        used = sum(cell_len(text) for text, _ in left)
-        right = next((form for form in forms(self._glance) if used + 2 + _cells(form) <= width), [])
-        return [[*left, (" " * (width - used - _cells(right)), ""), *right]]
+        used = row_cells(left)
+        right = next((form for form in forms(self._glance) if used + 2 + row_cells(form) <= width), [])
+        return [[*left, (" " * (width - used - row_cells(right)), ""), *right]]
 
     def _places(self, width: int) -> list[Span]:
         """With titles where they fit, else the digits and where one is."""
@@ -138,7 +137,3 @@ def _joined(parts: Sequence[Sequence[Span]]) -> list[Span]:
         if part:
             row += [*([(GAP, "")] if row else []), *part]
     return row
-
-
-def _cells(row: Sequence[Span]) -> int:
-    return sum(cell_len(text) for text, _ in row)

@@ -19,7 +19,7 @@ from tuiftune.errors import TuiftuneError
 from tuiftune.run.compare import LETTERS, SERIES, Compared, Comparing, Result, caution, differing, results
 from tuiftune.run.folder import ACTIVE, Run
 from tuiftune.text import one_line
-from tuiftune.tui.panes.rows import Row, Span, fit, wrap
+from tuiftune.tui.panes.rows import Row, Span, fit, row_cells, wrap
 from tuiftune.tui.panes.scrolled import Scrolled
 from tuiftune.tui.screens.place import Place
 from tuiftune.tui.widgets.glyphs import STATE_MARKS
@@ -92,7 +92,7 @@ class ComparePane(Scrolled):
             run, style = one.summary, _style(one)
             sign = STATE_MARKS.get(run.state, ("·", ""))[0]
             head: list[Span] = [(one.letter, style), ("  ", ""), (run.id.ljust(widest), "strong"), ("  ", "")]
-            used = sum(cell_len(text) for text, _ in head) + cell_len(f"{sign} {run.state}  ")
+            used = row_cells(head) + cell_len(f"{sign} {run.state}  ")
             name = fit(one_line(run.name or "", 60), max(0, width - used))
             yield [*head, (f"{sign} {run.state}  ", tone_of(run)), (name, "")]
             if one.problem:
