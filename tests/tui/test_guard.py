@@ -15,6 +15,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -241,3 +242,12 @@ def test_the_user_says_otherwise_how_slow_the_link_is(
     monkeypatch.setenv("TUIFTUNE_LINK", link)
     monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22" if over_ssh else "")
     assert interval_s() == seconds
+
+
+@pytest.mark.parametrize(("said", "taken"), [("", True), ("off", False)])
+def test_the_mouse_is_left_to_the_terminal_where_the_user_says_so(
+    workspace: Path, open_terminal: Callable[..., Any], said: str, taken: bool
+) -> None:
+    terminal = open_terminal([sys.executable, "-P", "-m", "tuiftune.cli"], workspace, 100, 30, TUIFTUNE_MOUSE=said)
+    terminal.wait_for("1 Profiles", "? Help")
+    assert (b"\x1b[?1000h" in terminal.raw) == taken

@@ -491,3 +491,19 @@ def test_a_pane_that_fails_says_so_in_its_place(monkeypatch: Any) -> None:
     pane.redraw()
     assert pane.text[0] == "this pane cannot be drawn: KeyError: 'x'"
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("facts", "share"),
+    [
+        ({"flops_per_token": 6 * 124_000_000, "peak_flops": 80e12}, 0.372),
+        ({"flops_per_token": 6 * 124_000_000}, None),
+        ({"flops_per_token": "many", "peak_flops": 80e12}, None),
+        ({"flops_per_token": 6, "peak_flops": 0}, None),
+        ({}, None),
+    ],
+)
+def test_the_share_of_the_peak_is_told_where_the_peak_is_known(facts: dict[str, Any], share: float | None) -> None:
+    curves = {"train/tokens_per_s": Curve([1], [40_000.0], [40_000.0], [40_000.0], [False])}
+    found = view(facts=facts, curves=curves)
+    assert found.mfu == (None if share is None else pytest.approx(share))

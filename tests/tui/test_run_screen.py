@@ -459,3 +459,11 @@ def test_what_gpus_did_over_a_night_is_thinned_and_keeps_its_extremes_of_time(ma
     assert (curve.temperature_c[0], curve.temperature_c[-1]) == (40, 48)
     assert sum(curve.slowed) == 9
     assert all(math.isnan(value) for value in curve.power_percent), "the limit is not known"
+
+
+async def test_the_share_of_the_peak_stands_beside_the_speed(make: Any, shown: Any) -> None:
+    recorded = make.running(200)
+    recorded.metrics.fact({"flops_per_token": 6e9, "peak_flops": 1e14})
+    async with TuiftuneApp(make.workspace).run_test(size=LARGE) as pilot:
+        seen = await shown(pilot, "speed tokens/s, MFU ", " MFU 4")
+        assert re.search(r"tokens/s   MFU 4\d%", seen), "about 8,200 of the 16,667 tokens/s that the peak would be"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -47,15 +48,30 @@ class Processes:
     def __init__(self) -> None:
         self._known: dict[int, Any] = {}
         """pid -> its psutil.Process."""
+        self._marks: dict[int, str | None] = {}
+        """pid -> the folder of its run: of all that there are, which may be thousands, and it never changes."""
 
     def look(self, devices: Devices) -> tuple[ProcessView, ...]:
         """Those on a GPU, by GPU, the largest first; then those of runs that are on none."""
         on_gpus = [one for name in sorted(devices) for one in _of_device(name, devices[name])]
         taken = {pid for pid, _, _ in on_gpus}
-        of_runs = [(pid, None, None) for pid in _of_runs() if pid not in taken]
+        of_runs = [(pid, None, None) for pid in self._of_runs() if pid not in taken]
         known = self._known
         self._known = {}
         return tuple(self._about(*one, known) for one in (*on_gpus, *of_runs))
+
+    def _of_runs(self) -> Iterator[int]:
+        """Processes that train, evaluate or load data for a run; not those that only see to it."""
+        known = self._marks
+        pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+        self._marks = {pid: known[pid] if pid in known else process.mark_of(pid, MARK) for pid in pids}
+        for pid in pids:
+            if self._marks[pid] is None:
+                continue
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if not any(word in (b"tuiftune.run.supervisor", b"tuiftune.telemetry") for word in words):
+                    yield pid
 
     def _about(self, pid: int, device: str | None, vram: int | None, known: Mapping[int, Any]) -> ProcessView:
         import psutil
@@ -88,18 +104,6 @@ def _of_device(name: str, fields: Mapping[str, Any]) -> list[tuple[int, str, int
     sizes += ["-"] * (len(pids) - len(sizes))
     found = [(int(pid), name, int(size) if size.isdigit() else None) for pid, size in zip(pids, sizes, strict=False)]
     return sorted(found, key=lambda one: -(one[2] or 0))
-
-
-def _of_runs() -> Iterator[int]:
-    """Processes that train, evaluate or load data for a run; not those that only see to it."""
-    for found in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
-        pid = int(found.name)
-        if process.mark_of(pid, MARK) is None:
-            continue
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            words = (found / "cmdline").read_bytes().split(b"\0")
-            if not any(word in (b"tuiftune.run.supervisor", b"tuiftune.telemetry") for word in words):
-                yield pid
 
 
 def run_of(pid: int) -> str | None:

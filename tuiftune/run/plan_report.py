@@ -194,13 +194,12 @@ def _time(
     workspace: Path, effective: Facts, device: Facts, precision: str, parameters: int, train_tokens: int | None
 ) -> Facts:
     """Tokens a second, measured or estimated, and seconds an epoch; None where nothing is known."""
-    from tuiftune.training.device_peaks import ASSUMED_UTILISATION, peak_flops
+    from tuiftune.training.device_peaks import ASSUMED_UTILISATION, flops_per_token, peak_flops
 
     speed, source = _measured_speed(workspace, effective, device["name"])
     peak = peak_flops(device["name"], precision) if device["name"] else None
     if speed is None and peak is not None:
-        # 6 operations a parameter and token, forward and backward (Kaplan et al. 2020).
-        speed = peak * ASSUMED_UTILISATION / (6 * parameters)
+        speed = peak * ASSUMED_UTILISATION / flops_per_token(parameters)
         source = f"{peak / 1e12:.0f} TFLOP/s by the data sheet x {ASSUMED_UTILISATION:.0%} assumed utilisation"
     if speed is None:
         source = "no run of this model on this device here, and its peak is not known"

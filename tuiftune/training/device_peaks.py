@@ -1,4 +1,5 @@
-"""What GPUs can do at most, by their makers' data sheets: for a guess at the time where nothing was measured."""
+"""What GPUs can do at most, by their makers' data sheets: for a guess at the time where nothing was measured, and for
+the share of it that a run reaches (MFU)."""
 
 from __future__ import annotations
 
@@ -22,6 +23,12 @@ HALF_PRECISION_TFLOPS = {
     "RTX 3090": 71.0,
 }
 """Dense bf16 (V100 and T4: fp16) products added up in float32, 10^12 a second; the first that a name contains."""
+
+
+def flops_per_token(parameters: int) -> int:
+    """Operations that a model's training takes a token: 6 a parameter, forward and backward (Kaplan et al. 2020,
+    'Scaling Laws for Neural Language Models'). Attention's own, which grow with the row, are left out."""
+    return 6 * parameters
 
 
 def peak_flops(device_name: str, precision: str) -> float | None:

@@ -15,6 +15,7 @@ from tuiftune.options import ModelOptions
 from tuiftune.run.stream import TokenStream
 from tuiftune.training.batches import check_fits, row_lengths, token_rows
 from tuiftune.training.budget import planned_slots, rehearsed
+from tuiftune.training.device_peaks import flops_per_token, peak_flops
 from tuiftune.training.feed import Feed, steps_of, steps_of_stream
 from tuiftune.training.memory import available_bytes
 from tuiftune.training.model import load_model, load_tokenizer
@@ -189,6 +190,7 @@ def _say_facts(
         lengths["validation"] = row_lengths(ctx.input["validation"])
     check_fits(model.config, lengths)
     tokens = {f"{split}_tokens": int(found.sum()) for split, found in lengths.items()}
+    peak = peak_flops(device_name(device), precision)
     ctx.fact(
         total_steps=plan.total_steps,
         device=device.type,
@@ -196,7 +198,12 @@ def _say_facts(
         precision=precision,
         parameters=model.num_parameters(),
         **tokens,
-        **known(epochs=plan.epoch_of(plan.total_steps), samples_per_step=plan.samples_per_step),
+        flops_per_token=flops_per_token(model.num_parameters()),
+        **known(
+            epochs=plan.epoch_of(plan.total_steps),
+            samples_per_step=plan.samples_per_step,
+            peak_flops=peak * options.processes if peak is not None else None,
+        ),
     )
     if isinstance(data, TokenStream):
         samples, steps = "a stream of samples", f"{plan.total_steps:,} steps"

@@ -420,7 +420,7 @@ def run_dashboard(workspace: Path, run: str | None = None) -> int:
     Call `guard.refuse` and `guard.prepare` before this module is imported. Raises RunNotFound.
     """
     app = TuiftuneApp(workspace, run)
-    app.run()
+    app.run(mouse=guard.wants_mouse())
     status = app.return_code or 0
     if status == 0:
         for going_on in active_runs(workspace):

@@ -60,6 +60,11 @@ def prepare() -> None:
         os.environ.setdefault("ESCDELAY", str(LOCAL_ESCAPE_MS))
 
 
+def wants_mouse() -> bool:
+    """Whether clicks are the dashboard's: with TUIFTUNE_MOUSE=off the terminal keeps them, to mark and copy text."""
+    return os.environ.get("TUIFTUNE_MOUSE", "").lower() not in ("off", "0", "no")
+
+
 def install(app: App[Any]) -> None:
     """Have the app end cleanly on SIGTERM and SIGHUP, notice a lost terminal, and suspend on ctrl+z.
 

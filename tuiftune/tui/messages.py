@@ -158,6 +158,17 @@ class RunView:
         """The figures are a demonstration's."""
         return bool(self.facts.get("made_up", False))
 
+    @property
+    def mfu(self) -> float | None:
+        """Model FLOPs utilisation: the share of the devices' peak that the speed of now makes use of; None where the
+        peak is not known (a CPU, float32, a GPU that is not listed)."""
+        smoothed = self.smoothed.get("train/tokens_per_s")
+        speed = smoothed[-1] if smoothed else self.last("train/tokens_per_s")
+        a_token, peak = self.facts.get("flops_per_token"), self.facts.get("peak_flops")
+        if speed is None or not isinstance(a_token, int | float) or not isinstance(peak, int | float) or peak <= 0:
+            return None
+        return speed * a_token / peak
+
     def last(self, series: str) -> float | None:
         """The newest value of a series."""
         curve = self.curves.get(series)

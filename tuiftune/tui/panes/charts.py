@@ -161,6 +161,7 @@ class ChartsPane(Container):
         self._draw("loss", _loss(view), reach)
         self._show_perplexity(view, reach)
         self._draw("rate", _plain(view, "train/learning_rate", "rate"), reach)
+        self._charts["speed"].unit = "tokens/s" if view.mfu is None else f"tokens/s, MFU {view.mfu:.0%}"
         self._draw("speed", _jumping(view, "train/tokens_per_s", "speed"), reach)
         self._draw("grad_norm", _jumping(view, "train/grad_norm", "smooth"), reach)
         if self._gpu is not None:

@@ -136,6 +136,8 @@ def _figures(view: RunView, stage: StageView) -> list[list[Span]]:
         if value is not None:
             text = units.count(value) if after else figure(value)
             parts.append([(before, "muted"), (text, ""), (after, "muted")])
+        if series == "train/tokens_per_s" and view.mfu is not None:
+            parts.append([("MFU ", "muted"), (f"{view.mfu:.0%}", "")])
     if view.facts.get("device"):
         precision = view.facts.get("precision")
         device = view.facts.get("device_name") or view.facts["device"]

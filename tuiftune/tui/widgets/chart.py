@@ -115,6 +115,15 @@ class LineChart(Widget):
         self._chart = dataclasses.replace(self._chart, title=title)
 
     @property
+    def unit(self) -> str:
+        """What its values are in."""
+        return self._chart.unit
+
+    @unit.setter
+    def unit(self, unit: str) -> None:
+        self._chart = dataclasses.replace(self._chart, unit=unit)
+
+    @property
     def shown(self) -> tuple[float, float] | None:
         """The part of the x axis that is drawn; None without values."""
         return None if self._view is None else (self._view.x_low, self._view.x_high)
