@@ -114,6 +114,7 @@ def test_a_second_run_with_another_learning_rate_takes_its_data_from_the_cache(
     assert shown.startswith("✓ text cached → ✓ loud cached → ✓ tokenize cached → ✓ causal_lm ")
 
 
+@pytest.mark.long
 def test_what_changed_is_made_anew_with_all_that_comes_after_it(prepared: Path, finished: Callable[..., Run]) -> None:
     assert cached(finished("shows")) == []
     assert cached(finished("shows")) == STAGES

@@ -10,6 +10,8 @@ Facts = dict[str, Any]
 Block = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """The header of a table (empty for names with their values) and its rows."""
 
+NO_PLAN = "there is no plan for"
+"""So begins what is said of a trainer that cannot be planned."""
 PARTS = ("weights", "gradients", "optimizer", "activations", "logits")
 
 

@@ -64,8 +64,9 @@ FAULTS: dict[str, tuple[str, bytes, tuple[str, ...], str]] = {
         "bad.txt",
         b"all there is\n",
         (),
-        "text: there is only 1 document, and training needs at least one, validation another. Cut the data into more "
-        "(stage text: --set dataset.unit=line), or name a file for it: --set dataset.validation=FILE",
+        "text: there is only 1 document, and training needs at least one, validation another. Cut the data into more, "
+        "as stage text does with dataset.unit=line (a paragraph is ended by an empty line), or name a file for it with "
+        "dataset.validation=FILE",
     ),
     "torn JSON Lines": (
         "bad.jsonl",

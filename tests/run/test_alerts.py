@@ -118,3 +118,31 @@ def test_a_stall_is_put_on_record_when_it_begins_and_when_it_ends(workspace: Pat
     (alert,) = look(run)
     assert (alert.kind, alert.time, alert.sentence) == ("stall", NOON, "no step for 300 s")
     assert alert.done.startswith("it went on after 8 min")
+
+
+def measured(workspace: Path, losses: list[float]) -> dict[str, str]:
+    """Kind -> sentence of the alerts of a run with these losses on held-out text, at steps 0, 50, 100 ..."""
+    run = create(workspace, "quickstart", {"train": {"stage": "causal_lm"}}, {"profile": "quickstart"})
+    metrics = MetricsWriter(run.metrics_file)
+    for number, loss in enumerate(losses):
+        perplexity = math.exp(loss) if loss < 700 else math.inf
+        metrics.metric(50 * number, {"eval/loss": loss, "eval/perplexity": perplexity}, NOON + number)
+    TelemetryWriter(run.telemetry_file)
+    return {alert.kind: alert.sentence for alert in look(run)}
+
+
+def test_a_loss_on_held_out_text_that_rises_again_is_told(workspace: Path) -> None:
+    found = measured(workspace, [3.0, 2.0, 1.5, 1.6, 1.9])
+    assert found == {"overfit": "the loss on held-out text has risen since step 100: 1.5 to 1.9"}
+    assert measured(workspace, [3.0, 2.0, 1.5, 1.9]) == {}, "once may be chance"
+    assert measured(workspace, [3.0, 2.0, 1.5, 1.53, 1.52]) == {}, "so little is noise"
+    assert measured(workspace, [3.0, 2.0, 1.9, 1.8]) == {}
+    assert measured(workspace, [3.0]) == {}
+    assert measured(workspace, []) == {}
+
+
+def test_a_run_that_is_worse_than_the_untouched_model_is_told(workspace: Path) -> None:
+    found = measured(workspace, [3.0, 5.0, 50_000.0])
+    assert found["worse"] == "the loss on held-out text is above the untouched model's: 3 to 5e+04"
+    assert found["nan"] == "the perplexity on held-out text is no number at step 100"
+    assert "worse" not in measured(workspace, [3.0, 5.0, 2.0])

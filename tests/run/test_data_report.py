@@ -57,7 +57,7 @@ def test_the_quickstart_is_told_as_it_is_trained(workspace: Path) -> None:
     assert "an estimate from token counts" in " ".join(plain.stdout.split())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_a_stage_cannot_use_is_one_sentence_with_exit_status_2(workspace: Path) -> None:
     (workspace / "plugins" / "noise.py").write_text("print('noise')\n")
     done = data(workspace, "demo", "--json")

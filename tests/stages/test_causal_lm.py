@@ -432,7 +432,7 @@ def test_two_processes_take_the_steps_of_one(new_run, tiny_gpt2, kind):
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_are_stopped_and_resumed_as_one_is(new_run):
     """With dropout: each process has its own random numbers, the same after a resume."""
     whole, first = new_run("whole"), new_run("parts")

@@ -414,7 +414,7 @@ async def test_q_leaves_and_the_run_goes_on(
         await pilot.press("q")
         await pilot.pause()
     assert app.return_code == 0
-    monkeypatch.setattr(TuiftuneApp, "run", lambda self: self.exit(return_code=0))
+    monkeypatch.setattr(TuiftuneApp, "run", lambda self, **_: self.exit(return_code=0))
     assert run_dashboard(make.workspace) == 0
     assert capsys.readouterr().err == f"run {recorded.run.id} goes on; come back with: tuiftune\n"
 

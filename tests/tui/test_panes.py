@@ -156,7 +156,7 @@ def test_a_finished_run_sums_up_and_says_how_to_generate() -> None:
     found = lines(outcome(view("finished", summary=summary(), model=RUN.model), 78), 78)
     assert found == [
         "perplexity 26.31 → 4.156  84% below baseline   8,205 tokens/s   600/600 steps",
-        "model     runs/quickstart-20260101-120000-abc/model",
+        "model     runs/quickstart-20260101-120000-abc/model   5 asks it",
         'generate  tuiftune generate quickstart-20260101-120000-abc "Once upon a time"',
     ]
 

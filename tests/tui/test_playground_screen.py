@@ -142,3 +142,19 @@ async def test_tokens_that_come_repaint_only_the_rows_they_change_and_a_long_tex
         await pilot.press("pageup", "pageup", "pageup", "pageup")
         text = await shown(pilot, "Onceline 0", "↓")
         assert "line 49" not in text
+
+
+async def test_escape_leads_from_the_settings_back_to_the_prompt(make: Any, shown: Any) -> None:
+    make.finished()
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await shown(pilot, "? Help")
+        await pilot.press("5")
+        await shown(pilot, "Leave prompt", "tab Settings")
+        await pilot.press("tab")
+        await shown(pilot, "Type a value", "esc Prompt")
+        await pilot.press("escape")
+        await shown(pilot, "Leave prompt")
+        await pilot.press("a", "b")
+        await shown(pilot, "> ab")
+        assert app.current_mode == "playground"

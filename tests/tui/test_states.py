@@ -58,7 +58,7 @@ def nothing_failed(text: str) -> None:
     assert not any(words in text for words in NOT_DRAWN), text
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("size", [(80, 24), pytest.param((120, 40), marks=pytest.mark.long)])
 async def test_a_run_of_every_state_is_shown_with_its_state_and_why(
     make: Any, every_state: dict[str, Recorded], size: tuple[int, int]
 ) -> None:

@@ -6,6 +6,8 @@ folder, to which any number of viewers append.
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +28,14 @@ TOGETHER_S = 600.0
 """What comes again of the same kind within so many seconds is told as one, with how often."""
 SLOWED_BY = ("heat", "heat, by hardware", "power brake", "slowed by hardware")
 """Reasons of tuiftune.run.throttling that are worth an alert: at its power limit a card that is busy always is."""
-NOT_FINITE = {"train/loss": "loss", "train/grad_norm": "gradient norm", "eval/loss": "loss on held-out text"}
+NOT_FINITE = {
+    "train/loss": "loss",
+    "train/grad_norm": "gradient norm",
+    "eval/loss": "loss on held-out text",
+    "eval/perplexity": "perplexity on held-out text",
+}
+RISEN = 0.05
+"""In nats: a perplexity 5% higher is no noise of the evaluation."""
 WORKER_KINDS = ("run_started", "held", "released", "plugin_error")
 SUPERVISOR_KINDS = ("healed", "alert", "telemetry")
 HOW = re.compile(r"(?:;| with a single row at once;) (?=going on with |trying again)")
@@ -42,7 +51,7 @@ class Alert:
     key: str
     """What it is called where it was seen; what comes again has another."""
     kind: str
-    """'memory', 'disk', 'crash', 'gpu', 'heat', 'nan', 'held', 'stall', 'plugin', 'telemetry'."""
+    """'memory', 'disk', 'crash', 'gpu', 'heat', 'nan', 'held', 'stall', 'plugin', 'telemetry', 'overfit', 'worse'."""
     time: float
     """When it began, the last time."""
     first: float
@@ -91,7 +100,7 @@ class Alerts:
     def feed_values(self, metrics: MetricsReader) -> None:
         """Look for values that are no numbers, and at which step the run was where an event does not tell. Raises
         StoreError."""
-        self._not_finite = list(_not_finite(metrics))
+        self._not_finite = [*_not_finite(metrics), *_not_better(metrics)]
         for spell in self._spells.values():
             if spell.step is None:
                 spell.step = metrics.step_at("train/loss", spell.begun)
@@ -207,6 +216,26 @@ def _not_finite(metrics: MetricsReader) -> Iterator[_Spell]:
         yield _Spell(
             "nan", "nan", at[run[0]][0], f"the {' and the '.join(names)} {are} at {where}", done, run[0], at[step][0]
         )
+
+
+def _not_better(metrics: MetricsReader) -> Iterator[_Spell]:
+    """A loss on held-out text that rises again, and one that is above the untouched model's."""
+    rows = [row for row in metrics.rows("eval/loss") if math.isfinite(row.value)]
+    base = next((row for row in rows if row.step == 0), None)
+    later = [row for row in rows if row.step > 0]
+    if not later:
+        return
+    last, best = later[-1], min(later, key=lambda row: row.value)
+    since = [row for row in later if row.step > best.step]
+    if len(since) > 1 and last.value > best.value + RISEN:
+        text = f"the loss on held-out text has risen since step {best.step:,}: {best.value:.4g} to {last.value:.4g}"
+        done = f"the checkpoint of step {best.step:,} is kept as its best; train.early_stopping ends such runs"
+        yield _Spell("overfit", "overfit", since[0].time, text, done, last.step, last.time)
+    if base is not None and last.value > base.value + RISEN:
+        above = list(itertools.takewhile(lambda row: row.value > base.value, reversed(later)))
+        text = f"the loss on held-out text is above the untouched model's: {base.value:.4g} to {last.value:.4g}"
+        done = "nothing is done to it; a lower train.learning_rate is what mostly helps"
+        yield _Spell("worse", "worse", above[-1].time, text, done, last.step, last.time)
 
 
 def _groups(spells: list[_Spell]) -> Iterator[list[_Spell]]:

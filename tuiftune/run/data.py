@@ -114,8 +114,9 @@ def _fraction(documents: Dataset, fraction: float, ctx: Context) -> DatasetDict:
     if count < 2:
         what = "there is only 1 document" if count else "there is no document"
         raise StageError(
-            f"{what}, and training needs at least one, validation another. Cut the data into more "
-            "(stage text: --set dataset.unit=line), or name a file for it: --set dataset.validation=FILE"
+            f"{what}, and training needs at least one, validation another. Cut the data into more, as stage text does "
+            "with dataset.unit=line (a paragraph is ended by an empty line), or name a file for it with "
+            "dataset.validation=FILE"
         )
     size = min(max(round(count * fraction), 1), count - 1)
     ctx.log(f"{count:,} documents: {count - size:,} to train on, {size:,} for validation (shuffled, seed {ctx.seed})")

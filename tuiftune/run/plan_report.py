@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuiftune.errors import StageError, TuiftuneError
+from tuiftune.planned import NO_PLAN
 from tuiftune.plugins import load_registry
 from tuiftune.profile import build
 from tuiftune.run import doing
@@ -113,7 +114,7 @@ def _options_of(pipeline: Pipeline) -> CausalLM.Options:
 
     planned = next(planned for planned in pipeline.stages if planned.kind == "train")
     if not isinstance(planned.stage.options, CausalLM.Options):
-        raise StageError(f"train.stage: there is no plan for {planned.name!r}, only for 'causal_lm'")
+        raise StageError(f"train.stage: {NO_PLAN} {planned.name!r}, only for 'causal_lm'")
     return planned.stage.options
 
 

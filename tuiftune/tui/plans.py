@@ -11,6 +11,7 @@ from pathlib import Path
 from textual.message import Message
 
 from tuiftune.errors import TuiftuneError
+from tuiftune.planned import NO_PLAN
 from tuiftune.run import plan_cache
 from tuiftune.run.child import Child, GivenUp
 from tuiftune.text import one_line
@@ -113,6 +114,9 @@ class PlanFiller:
                 found = plan_cache.find(self._workspace, profile, child=child, most_data_bytes=MOST_DATA_BYTES)
             finally:
                 self._child = None
+        if NO_PLAN in found.sentence:
+            self._post(PlanKnown(profile, None, ""))
+            return
         fetched = "hub cannot be reached" in found.sentence  # nor was it tried
         self._post(PlanKnown(profile, found.plan, NOT_HERE if fetched else one_line(found.sentence)))
 

@@ -90,10 +90,14 @@ class Starter:
             if file is None:
                 self.give_up()
             else:
-                self._resolve(name, [*message.overrides, f"{absent.where}={json.dumps(file)}"])
+                kept = [one for one in message.overrides if not one.startswith(f"{absent.where}=")]
+                self._resolve(name, [*kept, f"{absent.where}={json.dumps(file)}"])
 
-        lines = [f"{absent.where}: {absent.what}", f"Another file, from {Path.cwd()} or whole:"]
-        self._app.push_screen(AskScreen(f"What is {name} to be run on?", lines, "FILE"), answered)
+        typed = next((one for one in message.overrides if one.startswith(f"{absent.where}=")), "").partition("=")[2]
+        file = str(json.loads(typed)) if typed else ""
+        what = f"{file}: no such file" if file else absent.what
+        lines = [f"{absent.where}: {what}", f"Another file, from {Path.cwd()} or whole:"]
+        self._app.push_screen(AskScreen(f"What is {name} to be run on?", lines, "FILE", file, files=True), answered)
 
     def _agree(self, message: ProfileResolved) -> None:
         """The values that matter, which may be changed here, and what is worth a look, such as code from a hub."""

@@ -32,6 +32,8 @@ WITHOUT_STAGE = {
 BAR_CELLS = {70: 20, 100: 30, 150: 48}
 """Width of the pane -> width of the progress bar."""
 PROMPT = "Once upon a time"
+CLOSE = 0.98
+"""A best perplexity that is not below this share of the last one is as good as that."""
 
 
 class PipelinePane(Rows):
@@ -156,6 +158,9 @@ def outcome(view: RunView, width: int) -> list[Row]:
     after = (summary.last or {}).get("perplexity")
     if after is not None:
         parts.append(_perplexity(before, after))
+        if view.best is not None and not view.best.value >= after * CLOSE:
+            best = f"{figure(view.best.value)} at step {view.best.step:,}"
+            parts.append([("best ", "muted"), (best, "warn"), (" (--checkpoint best)", "muted")])
     if summary.tokens_per_s is not None:
         parts.append([(units.count(summary.tokens_per_s), ""), (" tokens/s", "muted")])
     if summary.step:
@@ -186,14 +191,20 @@ def _what_next(view: RunView, width: int) -> list[Row]:
     if view.model is not None:
         command = f'tuiftune generate {run_id} "{PROMPT}"'
         return [
-            [("model     ", "muted"), (fit_end(one_line(short_path(str(view.model))), width - 10), "")],
+            [
+                ("model     ", "muted"),
+                (fit_end(one_line(short_path(str(view.model))), width - 10 - len("   5 asks it")), ""),
+                ("   5", "accent"),
+                (" asks it", "muted"),
+            ],
             [("generate  ", "muted"), (fit(command, width - 10), "accent")],
         ]
     if view.state.name == "finished":
         return [[("this trainer leaves no model", "muted")]]
     if view.state.name == "failed" and not view.run.has_checkpoint and not (view.summary and view.summary.step):
-        words = "nothing was trained yet: mend what it says; r tries it again, w says more"
-        return [[(fit(words, width), "muted")]]
+        mend: Row = [("nothing was trained yet   ", "muted"), ("w", "accent"), (" what to mend   ", "muted")]
+        again: Row = [("r", "accent"), (" the same again   ", "muted"), ("3", "accent")]
+        return [[*mend, *again, (" and ", "muted"), ("R", "accent"), (" with other values", "muted")]]
     from_where = "its last checkpoint" if view.run.has_checkpoint else "its beginning"
     why: Row = [("   w", "accent"), (" says why it ended, and what to do", "muted")]
     return [[("r", "accent"), (f" resumes it from {from_where}", "muted"), *why]]

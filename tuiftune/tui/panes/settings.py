@@ -164,6 +164,7 @@ class SettingsPane(Rows, can_focus=True):
         Binding("k,plus,equals_sign", "step(1)", show=False),
         Binding("j,minus", "step(-1)", show=False),
         Binding("enter", "type", "Type a value"),
+        Binding("escape", "screen.type", "Prompt"),
     ]
 
     @dataclass

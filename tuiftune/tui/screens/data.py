@@ -286,7 +286,7 @@ class DataScreen(Place):
                 self._open(Subject(subject.profile, (*kept, f"{self._file_key}={json.dumps(file)}")))
 
         title = f"Which file for {subject.profile}?"
-        self.app.push_screen(AskScreen(title, [*lines, f"From {Path.cwd()}, or whole:"], "FILE"), answered)
+        self.app.push_screen(AskScreen(title, [*lines, f"From {Path.cwd()}, or whole:"], "FILE", files=True), answered)
 
     def action_file(self) -> None:
         """Ask for another file."""

@@ -97,6 +97,7 @@ class PlaygroundScreen(Place):
         Binding("escape", "leave_prompt", "Leave prompt"),
         Binding("enter", "type", "Prompt"),
         Binding("i,slash", "type", show=False),
+        Binding("tab", "settings", "Settings"),
         Binding("ctrl+o", "choose", "Model"),
         Binding("ctrl+n", "other_seed", "Other seed"),
         Binding("ctrl+y", "copy", "Copy"),
@@ -299,7 +300,9 @@ class PlaygroundScreen(Place):
         if action == "leave_prompt":
             return typing and not writing
         if action == "type":
-            return not typing and self.focused is not self.settings
+            return not typing
+        if action == "settings":
+            return typing and self.settings.display
         if action == "copy":
             return bool(self._text_to_copy())
         if action == "other_seed":
@@ -311,6 +314,9 @@ class PlaygroundScreen(Place):
 
     def action_leave_prompt(self) -> None:
         self.set_focus(None)
+
+    def action_settings(self) -> None:
+        self.settings.focus()
 
     def action_type(self) -> None:
         self.prompt.focus()

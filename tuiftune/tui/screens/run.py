@@ -126,6 +126,8 @@ class RunScreen(Place):
         if run == self._run:
             return
         self._run, self._view = run, None
+        if self._full is not None:
+            self._set_full(None)
         self.header.wait_for(run.id)
         self.alerts.show(None)
         self.pipeline.show(None)
@@ -170,7 +172,7 @@ class RunScreen(Place):
         if action == "full" and parameters == ("why",):
             return self._view is not None and something_to_tell(self._view)
         if action == "alerts":
-            return self._view is not None and bool(self._view.alerts)
+            return self._view is not None
         return super().check_action(action, parameters)
 
     def action_ask(self, kind: str) -> None:
@@ -180,7 +182,7 @@ class RunScreen(Place):
     def action_alerts(self) -> None:
         """All of them, in a window; those that nobody had seen are seen now."""
         view = self._view
-        if view is None or not view.alerts:
+        if view is None:
             return
         self.app.push_screen(AlertsScreen(view.run.id, view.alerts))
         if unseen(view.alerts):
@@ -237,5 +239,5 @@ def may_be_asked(kind: str) -> tuple[str, ...]:
     return ("running", "paused")
 
 
-def _decides_keys(view: RunView) -> tuple[str, bool, bool]:
-    return view.state.name, something_to_tell(view), bool(view.alerts)
+def _decides_keys(view: RunView) -> tuple[str, bool]:
+    return view.state.name, something_to_tell(view)

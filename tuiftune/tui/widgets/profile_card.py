@@ -123,7 +123,8 @@ def _plan(known: PlanKnown | None, width: int) -> Iterator[Content]:
     if known is None:
         return
     if known.plan is None:
-        yield Content.styled(one_line(known.sentence, max(40, 2 * width)), MUTED)
+        if known.sentence:
+            yield Content.styled(one_line(known.sentence, max(40, 2 * width)), MUTED)
         return
     line = plan_line(dict(known.plan))
     yield Content.styled(one_line(line), "" if known.plan["fits"] else "$text-warning")
