@@ -118,6 +118,7 @@ def test_the_order_can_be_changed_and_entries_taken_out(
 ) -> None:
     first, second, third, fourth = queued(4, "train.steps=60")
     in_state(first, "running")
+    assert command_line("pause", first.id).returncode == 0  # so that the others wait, however long all this takes
     assert command_line("queue", "move", fourth.id, "first").stdout == f"{fourth.id}: place 1\n"
     assert command_line("queue", "move", third.id, "up").stdout == f"{third.id}: place 2\n"
     assert command_line("pause", second.id).stdout.startswith(f"{second.id}: refused: the run waits in the queue")
@@ -131,6 +132,7 @@ def test_the_order_can_be_changed_and_entries_taken_out(
     assert supervisor
     process.send(supervisor, signal.SIGTERM)  # as at a shutdown of the machine
     assert f"start it with: tuiftune resume {third.id}" in (in_state(third, "interrupted").reason or "")
+    assert command_line("resume", first.id).returncode == 0
     for run in (first, fourth):
         in_state(run, "finished")
     assert in_turn([first, fourth])

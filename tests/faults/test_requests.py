@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tuiftune.run import checkpoints, folder, launch, process
+from tuiftune.run import checkpoints, launch, process
 from tuiftune.run.folder import Run, State
 from tuiftune.run.metrics_db import MetricsReader
 from tuiftune.run.worker_start import MARK
@@ -35,7 +35,7 @@ def test_pause_checkpoint_resume_release_and_stop_from_many_places(
     answers = all_at_once(run, *["pause"] * 4)
     at = steps(run)[-1]
     assert answers == [f"done: it waits at step {at}"] * 4
-    assert folder.state_of(run).name == "paused"
+    in_state(run, "paused")
 
     assert all_at_once(run, *["checkpoint"] * 4) == [f"done: the checkpoint of step {at}"] * 4
     saved = checkpoints.step_folders(run.checkpoints)

@@ -146,3 +146,43 @@ def test_a_run_that_is_worse_than_the_untouched_model_is_told(workspace: Path) -
     assert found["worse"] == "the loss on held-out text is above the untouched model's: 3 to 5e+04"
     assert found["nan"] == "the perplexity on held-out text is no number at step 100"
     assert "worse" not in measured(workspace, [3.0, 5.0, 2.0])
+
+
+def bad_steps(workspace: Path, steps: list[int], last: int) -> Run:
+    run = create(workspace, "quickstart", {"train": {"stage": "causal_lm"}}, {"profile": "quickstart"})
+    metrics = MetricsWriter(run.metrics_file)
+    bad = set(steps)
+    with metrics.batch():
+        for step in range(1, last + 1):
+            metrics.metric(step, {"train/loss": math.nan if step in bad else 2.0}, NOON + step)
+    TelemetryWriter(run.telemetry_file)
+    return run
+
+
+def test_a_run_whose_loss_stays_no_number_is_one_alert_that_stays_seen(workspace: Path) -> None:
+    run = bad_steps(workspace, list(range(500, 4_001)), 4_000)
+    (alert,) = look(run)
+    assert (alert.step, alert.sentence) == (500, "the loss is no number at steps 500 to 4,000")
+    mark_seen(run, [alert.key])
+    more = MetricsWriter(run.metrics_file)
+    more.metric(4_001, {"train/loss": math.nan}, NOON + 4_001)
+    (alert,) = look(run)
+    assert alert.seen, "it goes on, and somebody knows"
+    assert alert.sentence == "the loss is no number at steps 500 to 4,001"
+
+
+def test_a_loss_that_is_no_number_now_and_then_is_one_alert(workspace: Path) -> None:
+    (alert,) = look(bad_steps(workspace, list(range(7, 85, 7)), 90))
+    assert alert.sentence == "the loss is no number at 12 of the steps 7 to 84"
+    assert (alert.times, alert.step) == (1, 7)
+
+
+def test_a_run_stopped_as_it_stood_still_is_not_said_to_have_gone_on(workspace: Path) -> None:
+    run = create(workspace, "quickstart", {"train": {"stage": "causal_lm"}}, {"profile": "quickstart"})
+    metrics = MetricsWriter(run.metrics_file)
+    metrics.event("stage_started", {"index": 0, "kind": "train", "name": "causal_lm"}, NOON)
+    watch = StallWatch(run.metrics_file)
+    (told,) = watch.look(State("running", since=NOON, started=NOON), NOON + 500)
+    assert told["phase"] == "start"
+    watch._due = 0.0
+    assert watch.look(State("stopping", since=NOON, started=NOON), NOON + 520) == []

@@ -30,6 +30,7 @@ def test_it_writes_the_prompt_and_the_text_and_nothing_else(generate):
     assert generate(BABY, "Once upon a time", "--max-new-tokens", "27", "--temperature", "0") == (0, text, "")
 
 
+@pytest.mark.long
 def test_a_seed_gives_the_same_text_as_json_too(generate):
     asked = (BABY, "Once", "--max-new-tokens", "12", "--seed", "3", "--top-k", "5", "--top-p", "0.9")
     _, streamed, _ = generate(*asked)

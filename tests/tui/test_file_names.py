@@ -66,3 +66,13 @@ async def test_tab_completes_and_letters_go_on_to_the_answer(files: Path) -> Non
         await pilot.press("a", "tab", "b", "enter")
         assert answers == ["mails.txt", "ab"], "Tab is no way out of the answer"
     assert files
+
+
+def test_names_that_would_write_on_the_terminal_and_links_to_nowhere_are_no_harm(files: Path) -> None:
+    (files / "ev\x1b[2Jil").touch()
+    (files / "two\nlines").touch()
+    (files / "loop").symlink_to("loop")
+    assert list(complete("e", files).names) == []
+    assert list(complete("t", files).names) == []
+    assert list(complete("l", files).names) == ["loop"]
+    assert "mails.txt" in complete("", files).names

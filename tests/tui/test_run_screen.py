@@ -15,6 +15,8 @@ from tuiftune.run.store import transaction
 from tuiftune.run.telemetry_db import TelemetryReader
 from tuiftune.tui.app import TuiftuneApp
 from tuiftune.tui.gpu_history import GpuHistory
+from tuiftune.tui.log_levels import PLAIN
+from tuiftune.tui.panes.log_lines import LogLines
 from tuiftune.tui.screens.confirm import ConfirmScreen
 
 from .conftest import GIB, screen_text, until
@@ -450,8 +452,10 @@ def test_what_gpus_did_over_a_night_is_thinned_and_keeps_its_extremes_of_time(ma
                 "INSERT INTO telemetry VALUES(?,'gpu0','temperature_c',?)", [(when, heat) for when, heat in samples]
             )
             recorded.telemetry._db.execute("INSERT INTO telemetry VALUES(?,'gpu0','throttle','heat')", samples[5][:1])
+            recorded.telemetry._db.execute("INSERT INTO telemetry VALUES(?,'gpu0','slowdown_c',90)", samples[-1][:1])
+            recorded.telemetry._db.execute("INSERT INTO telemetry VALUES(?,'host','cpu_percent',5)", samples[-1][:1])
         history.update(reader)
-    (curve,) = history.curves(recorded.began, {"gpu0": {"slowdown_c": 90}})
+    (curve,) = history.curves(recorded.began)
     assert 256 < len(curve.times) <= 1024
     assert curve.times == tuple(sorted(curve.times))
     assert curve.times[0] == pytest.approx(0, abs=64)
@@ -487,3 +491,29 @@ async def until_gone(pilot: Any, words: str) -> None:
     while words in screen_text(pilot.app):
         assert time.monotonic() < end
         await pilot.pause(0.02)
+
+
+def test_a_busy_gpu_at_its_power_limit_is_not_slowed_and_a_lost_one_keeps_its_limits(make: Any) -> None:
+    recorded = make.new()
+    for second, reason in enumerate(["power limit", "", "power limit, heat", "heat"]):
+        figures = {"power_w": 200.0, "power_limit_w": 250.0, "slowdown_c": 90.0, "throttle": reason}
+        recorded.telemetry.sample(recorded.began + 10 * second, {"gpu0": figures, "host": {"cpu_percent": 1.0}})
+    lost = dict.fromkeys(("power_w", "power_limit_w", "slowdown_c", "throttle"))
+    recorded.telemetry.sample(recorded.began + 50, {"gpu0": {**lost, "error": "lost"}, "host": {"cpu_percent": 1.0}})
+    history = GpuHistory()
+    history.update(TelemetryReader(recorded.run.telemetry_file))
+    (curve,) = history.curves(recorded.began)
+    assert [curve.slowed[place] for place in range(4)] == [False, False, True, True]
+    assert curve.power_percent[0] == pytest.approx(80)
+    assert curve.slowdown_c == 90
+
+
+def test_a_log_that_is_read_anew_is_shown_anew() -> None:
+    """As when one leaves a run with the log on the whole screen and comes back: its numbers begin at another line."""
+    lines = LogLines()
+    lines.take([f"line {number}" for number in range(100)], [PLAIN] * 100, 5_000)
+    lines.stand(40, 10)
+    lines.take(["line 1", "line 2"], [PLAIN] * 2, 0)
+    lines.scroll(-1, 40, 10)
+    rows, _ = lines.rows(40, 10)
+    assert "line 2" in "".join(text for text, _ in rows[-1])

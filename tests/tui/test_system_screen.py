@@ -159,3 +159,21 @@ def test_findings_stand_below_their_names_where_it_is_narrow() -> None:
         assert lines[at].startswith("✗ hub: reach")
         assert "no answer" in lines[at if width == 80 else at + 1]
         assert lines[at + (1 if width == 80 else 2)].strip() == "→ try again"
+
+
+def test_a_process_on_two_gpus_has_one_share_of_the_cpu() -> None:
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        looks = Processes()
+        one = {"process_pids": str(busy.pid), "process_bytes": str(GIB)}
+        devices = {"gpu0": one, "gpu1": {**one, "process_bytes": "-"}}
+        looks.look(devices)
+        time.sleep(0.5)
+        first, second, *_ = looks.look(devices)
+    finally:
+        busy.kill()
+        busy.wait()
+    assert (first.device, second.device, first.vram_bytes, second.vram_bytes) == ("gpu0", "gpu1", GIB, None)
+    assert first.cpu_percent == second.cpu_percent
+    assert first.cpu_percent is not None
+    assert first.cpu_percent > 5

@@ -34,6 +34,10 @@ NOT_FINITE = {
     "eval/loss": "loss on held-out text",
     "eval/perplexity": "perplexity on held-out text",
 }
+MOST_STEPS = 2000
+"""So many are looked at, the newest; of those before only the first."""
+NEAR = 100
+"""Steps without a number that are no further apart are one alert: a run may have them again and again."""
 RISEN = 0.05
 """In nats: a perplexity 5% higher is no noise of the evaluation."""
 WORKER_KINDS = ("run_started", "held", "released", "plugin_error")
@@ -193,29 +197,41 @@ def _what_and_how(sentence: str) -> tuple[str, str]:
 
 
 def _not_finite(metrics: MetricsReader) -> Iterator[_Spell]:
-    """Steps in a row whose loss or gradient is no number. An infinite gradient alone is no sign: the loss scaling of
-    fp16 meets some and passes over them."""
+    """Steps whose loss or gradient is no number, those near one another as one. An infinite gradient alone is no sign:
+    the loss scaling of fp16 meets some and passes over them."""
     at: dict[int, tuple[float, list[str]]] = {}
+    joined: set[int] = set()
+    """Steps before which some were left out: there are too many to look at each."""
     for series, name in NOT_FINITE.items():
-        for row in metrics.not_finite(series):
+        rows = metrics.not_finite(series, MOST_STEPS)
+        if len(rows) == MOST_STEPS and (first := metrics.first_not_finite(series)) is not None:
+            joined.add(rows[0].step)
+            rows = [first, *rows]
+        for row in rows:
             if series != "train/grad_norm" or row.value != row.value:
                 at.setdefault(row.step, (row.time, []))[1].append(name)
-    steps = sorted(at)
-    first = 0
-    for place, step in enumerate(steps):
-        if place + 1 < len(steps) and steps[place + 1] <= step + 1:
-            continue
-        run = steps[first : place + 1]
-        first = place + 1
-        names = list(dict.fromkeys(name for one in run for name in at[one][1]))
-        where = f"step {run[0]:,}" if len(run) == 1 else f"steps {run[0]:,} to {run[-1]:,}"
-        are = "is no number" if len(names) == 1 else "are no numbers"
-        good = metrics.last_finite("train/loss")
-        again = good is not None and good.step > run[-1]
-        done = "no checkpoint is written of such a step" + ("; later ones have numbers again" if again else "")
-        yield _Spell(
-            "nan", "nan", at[run[0]][0], f"the {' and the '.join(names)} {are} at {where}", done, run[0], at[step][0]
-        )
+    good = metrics.last_finite("train/loss") if at else None
+    spell: list[int] = []
+    for step in [*sorted(at), None]:
+        if spell and (step is None or (step > spell[-1] + NEAR and step not in joined)):
+            names = list(dict.fromkeys(name for one in spell for name in at[one][1]))
+            are = "is no number" if len(names) == 1 else "are no numbers"
+            again = good is not None and good.step > spell[-1]
+            done = "no checkpoint is written of such a step" + ("; later ones have numbers again" if again else "")
+            text = f"the {' and the '.join(names)} {are} at {_steps_in_words(spell, joined)}"
+            yield _Spell("nan", "nan", at[spell[0]][0], text, done, spell[0], at[spell[-1]][0])
+            spell = []
+        if step is not None:
+            spell.append(step)
+
+
+def _steps_in_words(steps: Sequence[int], joined: set[int]) -> str:
+    first, last = steps[0], steps[-1]
+    if len(steps) == 1:
+        return f"step {first:,}"
+    if len(steps) == last - first + 1 or joined.intersection(steps[1:]):
+        return f"steps {first:,} to {last:,}"
+    return f"{len(steps):,} of the steps {first:,} to {last:,}"
 
 
 def _not_better(metrics: MetricsReader) -> Iterator[_Spell]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from tuiftune.text import one_line
 
 Devices = Mapping[str, Mapping[str, Any]]
 """'gpu0', 'host', ... -> the fields of tuiftune.telemetry."""
+SETTLED_S = 10.0
+"""By then a process is the program that it was started for."""
 LONGEST = 300
 """Characters of a command line."""
 
@@ -48,32 +51,37 @@ class Processes:
     def __init__(self) -> None:
         self._known: dict[int, Any] = {}
         """pid -> its psutil.Process."""
-        self._marks: dict[int, str | None] = {}
-        """pid -> the folder of its run: of all that there are, which may be thousands, and it never changes."""
+        self._marks: dict[tuple[int, int], str | None] = {}
+        """(pid, when it was made) -> the folder of its run: of all that there are, which may be thousands."""
 
     def look(self, devices: Devices) -> tuple[ProcessView, ...]:
         """Those on a GPU, by GPU, the largest first; then those of runs that are on none."""
         on_gpus = [one for name in sorted(devices) for one in _of_device(name, devices[name])]
         taken = {pid for pid, _, _ in on_gpus}
         of_runs = [(pid, None, None) for pid in self._of_runs() if pid not in taken]
-        known = self._known
-        self._known = {}
-        return tuple(self._about(*one, known) for one in (*on_gpus, *of_runs))
+        known, self._known = self._known, {}
+        found: dict[int, ProcessView] = {}  # a process on several GPUs is asked once
+        for pid, _, _ in (*on_gpus, *of_runs):
+            if pid not in found:
+                found[pid] = self._about(pid, known)
+        return tuple(replace(found[pid], device=device, vram_bytes=vram) for pid, device, vram in (*on_gpus, *of_runs))
 
     def _of_runs(self) -> Iterator[int]:
         """Processes that train, evaluate or load data for a run; not those that only see to it."""
         known = self._marks
-        pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
-        self._marks = {pid: known[pid] if pid in known else process.mark_of(pid, MARK) for pid in pids}
-        for pid in pids:
-            if self._marks[pid] is None:
-                continue
+        now = time.time()
+        self._marks = {}
+        for one in _all_processes():
+            # One that has just been forked has its parent's environment: it is looked at again.
+            is_new = one not in known or (known[one] is None and now - one[1] < SETTLED_S)
+            self._marks[one] = process.mark_of(one[0], MARK) if is_new else known[one]
+        for pid in sorted(pid for (pid, _), run in self._marks.items() if run is not None):
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
                 if not any(word in (b"tuiftune.run.supervisor", b"tuiftune.telemetry") for word in words):
                     yield pid
 
-    def _about(self, pid: int, device: str | None, vram: int | None, known: Mapping[int, Any]) -> ProcessView:
+    def _about(self, pid: int, known: Mapping[int, Any]) -> ProcessView:
         import psutil
 
         try:
@@ -85,8 +93,8 @@ class Processes:
                 cpu = found.cpu_percent()
                 return ProcessView(
                     pid,
-                    device,
-                    vram,
+                    None,
+                    None,
                     one_line(found.username(), 40),
                     cpu if asked_before else None,
                     found.memory_info().rss,
@@ -95,7 +103,15 @@ class Processes:
                     run_of(pid),
                 )
         except (psutil.Error, OSError):  # it has ended, or is on the host's side of a container
-            return ProcessView(pid, device, vram)
+            return ProcessView(pid, None)
+
+
+def _all_processes() -> Iterator[tuple[int, int]]:
+    """(pid, when its entry in /proc was made, in seconds since the epoch): a pid that is used again has another."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                yield int(name), int(Path("/proc", name).stat().st_ctime)
 
 
 def _of_device(name: str, fields: Mapping[str, Any]) -> list[tuple[int, str, int | None]]:

@@ -257,6 +257,18 @@ class MetricsReader(Reader):
                 break
         return found[::-1]
 
+    def first_not_finite(self, series: str) -> MetricRow | None:
+        """The first value of a series that is no number."""
+        parts = list(self._bad_parts(series))
+        if not parts:
+            return None
+        rows = self._rows(
+            "SELECT step,note,time FROM metric WHERE series=? AND step>=? AND step<? AND value IS NULL"
+            " ORDER BY step LIMIT 1",
+            (series, *parts[-1]),
+        )
+        return MetricRow(series, rows[0][0], _restored(None, rows[0][1]), rows[0][2]) if rows else None
+
     def _bad_parts(self, series: str) -> Iterator[tuple[int, int]]:
         """First step, and the one after the last, of the parts that hold such values; the newest first."""
         query = (

@@ -50,10 +50,13 @@ class StallWatch:
         if time.monotonic() < self._due:
             return []
         self._due = time.monotonic() + self.EVERY_S
+        if state.name != "running":  # stopped or paused as it stood there: it never went on
+            self._stall = None
+            return []
         metrics = MetricsReader(self._file)
         try:
             stall = look_for_stall(metrics, state, now)
-        except StoreError:  # said by all who read it for more than this
+        except (StoreError, OSError, ValueError):  # said by all who read it for more than this
             return []
         finally:
             metrics.close()

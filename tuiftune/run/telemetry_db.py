@@ -98,12 +98,12 @@ class TelemetryReader(Reader):
             if isinstance(value, int | float)
         ]
 
-    def slowed_down(self, device: str, since: float) -> list[float]:
-        """When a device said, since a moment, that something slows it down."""
+    def slowed_down(self, device: str, since: float) -> list[tuple[float, str]]:
+        """When a device said, since a moment, that something slows it down, and what, with commas between."""
         return [
-            when
-            for (when,) in self._rows(
-                "SELECT time FROM telemetry WHERE device=? AND field='throttle' AND time>=? AND value!=''"
+            (when, str(reasons))
+            for when, reasons in self._rows(
+                "SELECT time,value FROM telemetry WHERE device=? AND field='throttle' AND time>=? AND value!=''"
                 " ORDER BY time",
                 (device, since),
             )

@@ -68,6 +68,8 @@ KEY_NAMES = str.maketrans({"⏎": "enter", "⌫": "backspace", "↑": "up", "↓
 GLANCE_S = 5.0
 """The machine in the top row is read out so often; what runs at once."""
 NOTICE_S = 4.0
+FRESH_S = 10.0
+"""Readings of a run that are older say nothing of its machine."""
 
 
 def active_runs(workspace: Path) -> list[Run]:
@@ -230,10 +232,11 @@ class TuiftuneApp(App[None]):
 
     def on_run_snapshot(self, message: RunSnapshot) -> None:
         self.run_screen.show(message.view)
-        if message.view.state.active and message.view.devices:
+        view = message.view
+        if view.state.active and view.read_at is not None and view.now - view.read_at < FRESH_S:
             self._machine.told_by_run()
             if time.monotonic() - self._glanced >= GLANCE_S:
-                self._look_over(message.view.devices)
+                self._look_over(view.devices)
         self._held.close()
 
     def on_machine_read(self, message: MachineRead) -> None:

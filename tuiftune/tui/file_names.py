@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuiftune.text import one_line
+
 MOST = 10_000
 """Entries of a folder that are looked at."""
 
@@ -28,9 +30,20 @@ def complete(typed: str, here: Path) -> Completed:
         where = here / Path(f"{folder}/" if "/" in typed else ".").expanduser()
         with os.scandir(where) as entries:
             for _, entry in zip(range(MOST), entries, strict=False):
-                if entry.name.startswith(start) and (start or not entry.name.startswith(".")):
-                    names.append(f"{entry.name}/" if entry.is_dir() else entry.name)
+                name = entry.name
+                if one_line(name, 1000) != name:  # what it holds may not reach the terminal
+                    continue
+                if name.startswith(start) and (start or not name.startswith(".")):
+                    names.append(f"{name}/" if _is_folder(entry) else name)
     except (OSError, ValueError, RuntimeError):  # RuntimeError: of `~` where there is no home
         return Completed(typed, ())
     common = os.path.commonprefix(names) or start  # noqa: RUF071 - letters of a name, not parts of a path
     return Completed(f"{folder}/{common}" if "/" in typed else common, sorted(names))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """A link that leads nowhere, or where one may not look, is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

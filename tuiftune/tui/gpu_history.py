@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from tuiftune.run.alerts import SLOWED_BY
 from tuiftune.run.telemetry_db import TelemetryReader
 from tuiftune.tui.messages import GpuCurve
 
@@ -37,22 +38,28 @@ class _Device:
         self.name = name
         self._width_s = FIRST_S
         self._buckets: dict[int, _Bucket] = {}
-        self._last: dict[str, float] = {}
-        """Field -> when its newest reading that is known was taken."""
+        self._last = -math.inf
+        """When the newest readings that are known were taken."""
+        self._limit_w: float | None = None
+        self._slowdown_c: float | None = None
 
-    def update(self, reader: TelemetryReader) -> None:
+    def update(self, reader: TelemetryReader, newest: float) -> None:
+        """Read up to `newest`, when the last readings were taken."""
+        after = math.nextafter(self._last, math.inf)
         for name in FIELDS:
-            for when, value in reader.history(self.name, name, self._after(name)):
+            for when, value in reader.history(self.name, name, after):
                 self._bucket(when).add(name, value, 1)
-                self._last[name] = when
-        for when in reader.slowed_down(self.name, self._after("slowed")):
-            self._bucket(when).slowed = True
-            self._last["slowed"] = when
+        for when, reasons in reader.slowed_down(self.name, after):
+            if any(reason in SLOWED_BY for reason in reasons.split(", ")):
+                self._bucket(when).slowed = True
+        self._last = newest
         while len(self._buckets) > POINTS:
             self._thin()
 
-    def _after(self, name: str) -> float:
-        return math.nextafter(self._last.get(name, -math.inf), math.inf)
+    def know_limits(self, power_w: object, slowdown_c: object) -> None:
+        """Those of the newest readings; where a GPU is lost, what it told before holds."""
+        self._limit_w = _number(power_w) or self._limit_w
+        self._slowdown_c = _number(slowdown_c) or self._slowdown_c
 
     def _bucket(self, when: float) -> _Bucket:
         return self._buckets.setdefault(int(when // self._width_s), _Bucket())
@@ -66,9 +73,9 @@ class _Device:
                 new.add(name, old.sums[name], old.counts[name])
             new.slowed = new.slowed or old.slowed
 
-    def curve(self, began: float, limit_w: float | None, slowdown_c: float | None) -> GpuCurve:
+    def curve(self, began: float) -> GpuCurve:
         """`began`: when the run started, seconds since the epoch."""
-        found = sorted(self._buckets.items())
+        found, limit_w = sorted(self._buckets.items()), self._limit_w
         return GpuCurve(
             self.name,
             tuple((number + 0.5) * self._width_s - began for number, _ in found),
@@ -76,7 +83,7 @@ class _Device:
             tuple(bucket.mean("utilization_percent") for _, bucket in found),
             tuple(100 * bucket.mean("power_w") / limit_w if limit_w else math.nan for _, bucket in found),
             tuple(bucket.slowed for _, bucket in found),
-            slowdown_c,
+            self._slowdown_c,
         )
 
 
@@ -88,20 +95,23 @@ class GpuHistory:
 
     def update(self, reader: TelemetryReader) -> None:
         """Read what is new. Raises StoreError."""
+        found = reader.latest()
+        if found is None:
+            return
+        newest, latest = found
         for name in reader.devices():
             if name.startswith("gpu"):
-                self._devices.setdefault(name, _Device(name)).update(reader)
+                device = self._devices.get(name)
+                if device is None:
+                    device = self._devices[name] = _Device(name)
+                    device.know_limits(reader.highest(name, "power_limit_w"), reader.highest(name, "slowdown_c"))
+                device.update(reader, newest)
+                fields = latest.get(name, {})
+                device.know_limits(fields.get("power_limit_w"), fields.get("slowdown_c"))
 
-    def curves(self, began: float, latest: dict[str, dict[str, object]]) -> tuple[GpuCurve, ...]:
-        """One each. `latest`: the newest readings, for the limits of power and temperature."""
-        return tuple(
-            device.curve(
-                began,
-                _number(latest.get(name, {}).get("power_limit_w")),
-                _number(latest.get(name, {}).get("slowdown_c")),
-            )
-            for name, device in sorted(self._devices.items())
-        )
+    def curves(self, began: float) -> tuple[GpuCurve, ...]:
+        """One each. `began`: when the run started, seconds since the epoch."""
+        return tuple(device.curve(began) for _, device in sorted(self._devices.items()))
 
 
 def _number(value: object) -> float | None:

@@ -63,20 +63,27 @@ class MachineWatch:
     # The thread.
 
     def _watch(self) -> None:
-        while not self._stopped:
-            self._wake.clear()
-            try:
-                self._look()
-            except Exception:
-                self._post(ActionFailed("A bug in tuiftune's dashboard", traceback.format_exc().splitlines()[-12:]))
-                break
-            self._wake.wait(self._pause_s())
-        self._close()
+        told = False
+        try:
+            while not self._stopped:
+                try:
+                    self._look()
+                except Exception:  # said once: the next look may go well, or fail the same way
+                    if not told and not self._stopped:
+                        lines = traceback.format_exc().splitlines()[-12:]
+                        self._post(ActionFailed("A bug in tuiftune's dashboard", lines))
+                    told = True
+                self._wake.wait(self._pause_s())
+                if not self._stopped:
+                    self._wake.clear()
+        finally:
+            self._close()
 
     def _pause_s(self) -> float:
         if self._shown or (self._source is not None and self._devices.read_at is None):
             return SHOWN_S
-        return max(SHOWN_S, min(GLANCED_S, self._needless_until - time.monotonic()) or GLANCED_S)
+        needless_s = self._needless_until - time.monotonic()
+        return max(SHOWN_S, min(GLANCED_S, needless_s)) if needless_s > 0 else GLANCED_S
 
     def _look(self) -> None:
         if not self._shown and time.monotonic() < self._needless_until:

@@ -353,7 +353,7 @@ class RunReader:
             baseline=record.baseline,
             best=record.best,
             devices=self._devices.seen(),
-            gpu_curves=self._gpus.curves(state.started, self._devices.latest) if self._gpus else (),
+            gpu_curves=self._gpus.curves(state.started) if self._gpus else (),
             read_at=self._devices.read_at,
             log=tuple(log.lines),
             log_levels=tuple(log.levels),

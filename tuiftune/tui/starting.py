@@ -74,6 +74,9 @@ class Starter:
         if before is None or before.resolved.name != message.resolved.name:
             self.give_up()
         lines = [str(problem) for problem in message.resolved.problems]
+        if before is not None:
+            fresh = [one for one in message.overrides if one not in before.overrides]
+            lines += ["", f"Left out again: {', '.join(fresh)}. The values of before are kept."]
         title = f"{message.resolved.name} cannot be started so"
 
         def read(_: None) -> None:

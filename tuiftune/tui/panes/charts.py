@@ -35,7 +35,7 @@ class ChartsPane(Container):
         "there (with shift in large steps); + and - zoom about it, ( and ) pan, 0 shows all again. y makes the y "
         "axes logarithmic, z smooths more or less. g shows the speed and below it what the GPU did: "
         "its temperature, how busy it was, its power as a share of its limit; a cross on the x axis marks where "
-        "something slowed it down. With several GPUs g goes from one to the next."
+        "heat or its power supply slowed it down. With several GPUs g goes from one to the next."
     )
 
     def __init__(self) -> None:

@@ -67,6 +67,9 @@ class LogLines:
     def take(self, lines: Sequence[str], levels: Sequence[int], first: int) -> None:
         """The lines that are kept now; `first` is the number of the first one. Only new ones are looked at."""
         end = self._first + len(self._lines)
+        if first < self._first or first + len(lines) < end:  # read anew from the end of the file: other numbers
+            self.forget()
+            end = 0
         self._lines, self._levels, self._first = lines, levels, first
         del self._shown[: bisect.bisect_left(self._shown, first)]
         del self._hits[: bisect.bisect_left(self._hits, first)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.content import Content
@@ -62,9 +63,10 @@ class AskScreen(Window[str]):
     def action_complete(self) -> None:
         """Tab is of no other use here: there is nothing else to go to."""
         if self._files:
-            self._complete(self.query_one(Input).value)
+            typed = self.query_one(Input).value
+            # Of its own: the exit waits for Textual's threads, and a network's folder may not answer.
+            threading.Thread(target=self._complete, args=(typed,), name="names", daemon=True).start()
 
-    @work(thread=True, exit_on_error=False, exclusive=True)
     def _complete(self, typed: str) -> None:
         self.post_message(NamesFound(typed, complete(typed, Path.cwd())))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
@@ -30,10 +30,10 @@ LOOKING = "looking at this machine..."
 
 @dataclass
 class Examined(Message):
-    """What the doctor found, and when."""
+    """What the doctor found, None where that failed; and when, or why."""
 
-    found: Sequence[Finding]
-    clock: str
+    found: Sequence[Finding] | None
+    said: str
 
 
 class ProblemRow(Rows):
@@ -137,21 +137,23 @@ class SystemScreen(Place):
             return
         self._examining = True
         self.doctor.show(self._found, LOOKING)
-        self._examine()
+        # Of its own: the exit waits for Textual's threads, and torch takes seconds to be looked at.
+        threading.Thread(target=self._examine, name="doctor", daemon=True).start()
 
-    @work(thread=True, exit_on_error=False, group="doctor")
     def _examine(self) -> None:
         from tuiftune.doctor.examine import examine
 
         try:
-            found = examine(self.workspace)
-            self.post_message(Examined(found, time.strftime("%H:%M")))
-        finally:
-            self._examining = False
+            found: Sequence[Finding] | None = examine(self.workspace)
+            said = time.strftime("looked at %H:%M")
+        except Exception as error:  # told here: nobody else sees what a thread raises
+            found, said = None, one_line(f"a bug in tuiftune: {type(error).__name__}: {error}")
+        self.post_message(Examined(found, said))
 
     def on_examined(self, message: Examined) -> None:
-        self._found = message.found
-        self.doctor.show(message.found, f"looked at {message.clock}")
+        self._examining = False
+        self._found = message.found if message.found is not None else self._found
+        self.doctor.show(self._found, message.said)
 
 
 def _nobody(devices: Sequence[DeviceView]) -> str:

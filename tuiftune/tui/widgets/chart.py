@@ -40,6 +40,7 @@ class LineChart(Widget):
     to some two points a column of dots (four a cell): that is what makes a long run cheap.
     """
 
+    help_title: ClassVar[str] = "A chart"
     help_text: ClassVar[str] = (
         "Values over optimizer steps. Where several steps share a column, the line reaches from the lowest to "
         "the highest. A cross on the x axis marks a step whose value was not a number, a triangle at the top one "

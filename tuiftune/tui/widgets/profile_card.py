@@ -152,7 +152,7 @@ def _results(runs: Sequence[RunSummary], width: int) -> Iterator[Content]:
 def _came_of(run: RunSummary, width: int, label: str) -> Iterator[Content]:
     sign, colour = STATE_MARKS.get(run.state, ("·", "foreground"))
     style = f"$text-{colour}" if colour not in ("muted", "foreground") else MUTED
-    steps = f"{run.step} of {run.total_steps} steps" if run.total_steps else f"{run.step} steps"
+    steps = f"{run.step:,} of {run.total_steps:,} steps" if run.total_steps else f"{run.step:,} steps"
     yield Content.assemble((label, MUTED), (f"{sign} {one_line(run.state)}", style), f" · {when_words(run)} · {steps}")
     if run.reason:
         yield Content(" " * len(label) + _hanging(run.reason, len(label), width))

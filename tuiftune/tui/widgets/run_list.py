@@ -89,7 +89,7 @@ def rows_of(runs: Sequence[RunSummary]) -> list[Content]:
             one_line(run.state),
             one_line(run.name or run.profile or run.id, 30),
             units.ago(run.started if run.ended is None else run.ended),
-            f"{run.step}/{run.total_steps}" if run.total_steps else f"{run.step}",
+            f"{run.step:,}/{run.total_steps:,}" if run.total_steps else f"{run.step:,}",
         )
         for run in runs
     ]
