@@ -112,7 +112,7 @@ def run(
     if len(profiles) > 1 and not queued:
         raise click.UsageError(f"{len(profiles)} profiles at once would share one GPU. One after the other: --queue")
     workspace = find_workspace()
-    resolved = [launch.with_warnings(catalog.resolve_profile(workspace, one, overrides)) for one in profiles]
+    resolved = [launch.with_warnings(catalog.resolve_profile(workspace, one, overrides), workspace) for one in profiles]
     for note in dict.fromkeys(note for one in resolved for note in one.notes):
         output.word(note)
     if queued:

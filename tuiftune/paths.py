@@ -37,6 +37,12 @@ def theme_file() -> Path:
     return Path(config_home) / "tuiftune" / "theme"
 
 
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps what it has fetched."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+
+
 def shipped(name: str) -> Path:
     """The folder `name` ('profiles', 'plugins') that ships with tuiftune.
 

@@ -187,7 +187,7 @@ async def settled(pilot: Pilot[Any], deadline_s: float = 20.0) -> str:
     """The picture, once it stays the same for a while."""
     end = time.monotonic() + deadline_s
     before, same_since = "", time.monotonic()
-    while time.monotonic() - same_since < 0.7:
+    while time.monotonic() - same_since < 0.5:
         assert time.monotonic() < end, f"it does not come to rest:\n{before}"
         await pilot.pause(0.05)
         seen = screen_text(pilot.app)

@@ -26,7 +26,7 @@ def rerun(
 
     workspace = find_workspace()
     before = find_run(workspace, run_reference)
-    resolved = launch.with_warnings(resolved_again(workspace, before, overrides))
+    resolved = launch.with_warnings(resolved_again(workspace, before, overrides), workspace)
     for note in resolved.notes:
         output.word(note)
     started = launch.start(workspace, resolved, name=name, command=command_of(before, overrides), queued=queued)

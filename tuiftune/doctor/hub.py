@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tuiftune import units
 from tuiftune.doctor.finding import GOOD, WARNING, Finding
+from tuiftune.paths import hub_cache
 from tuiftune.text import one_line
 
 ENDPOINT = "https://huggingface.co"
@@ -23,7 +24,7 @@ YES = ("1", "on", "yes", "true")
 
 def findings() -> Iterator[Finding]:
     yield _reach()
-    yield _cache(cache())
+    yield _cache(hub_cache())
 
 
 def _reach() -> Finding:
@@ -48,12 +49,6 @@ def _reach() -> Finding:
         return Finding("hub", "reach", WARNING, f"{one_line(endpoint, 80)} cannot be reached: {why}", remedy)
     took_ms = 1000 * (time.monotonic() - began)
     return Finding("hub", "reach", GOOD, f"{one_line(endpoint, 80)} answers in {took_ms:.0f} ms")
-
-
-def cache() -> Path:
-    """Where huggingface_hub keeps what it has fetched."""
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
 
 def _cache(folder: Path) -> Finding:

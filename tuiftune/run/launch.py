@@ -19,6 +19,7 @@ from tuiftune.run.folder import Run, State
 from tuiftune.run.healing import read_history, write_history
 from tuiftune.run.process import Lock, is_locked
 from tuiftune.run.queue import join
+from tuiftune.run.to_fetch import to_fetch
 from tuiftune.run.worker_start import RunTable
 from tuiftune.secrets import without_secrets
 from tuiftune.text import one_line
@@ -194,10 +195,11 @@ def supervisor_command(run: Run) -> list[str]:
     return process.python("-m", "tuiftune.run.supervisor", str(run.path))
 
 
-def with_warnings(resolved: ResolvedProfile) -> ResolvedProfile:
+def with_warnings(resolved: ResolvedProfile, workspace: Path) -> ResolvedProfile:
     """The profile, its notes and what a person should know before a run of it is started here."""
-    warning = logout.look().warning
-    return replace(resolved, notes=[*resolved.notes, warning]) if warning else resolved
+    found = [to_fetch(resolved.effective, workspace), logout.look().warning]
+    warnings = [warning for warning in found if warning]
+    return replace(resolved, notes=[*resolved.notes, *warnings]) if warnings else resolved
 
 
 def _detach(run: Run) -> None:

@@ -47,7 +47,7 @@ class Starter:
         def check() -> None:
             logout.look.cache_clear()  # the user may have been told to linger, and does by now
             try:
-                resolved = launch.with_warnings(resolve_profile(self._workspace, name, overrides))
+                resolved = launch.with_warnings(resolve_profile(self._workspace, name, overrides), self._workspace)
                 self._app.post_message(ProfileResolved(resolved, overrides))
             except TuiftuneError as error:
                 self._app.post_message(ActionFailed(f"{name} cannot be started", str(error).splitlines()))
@@ -125,7 +125,9 @@ class Starter:
 
         def check() -> None:
             try:
-                found = [launch.with_warnings(resolve_profile(self._workspace, name)) for name in names]
+                found = [
+                    launch.with_warnings(resolve_profile(self._workspace, name), self._workspace) for name in names
+                ]
             except TuiftuneError as error:
                 self._app.post_message(ActionFailed("Nothing was queued", str(error).splitlines()))
                 return

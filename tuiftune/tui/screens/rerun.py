@@ -104,7 +104,7 @@ class RerunScreen(Window[None]):
         lines = [str(problem) for problem in problems]
         resolved = None
         try:
-            resolved = launch.with_warnings(resolved_again(self._workspace, self._of, overrides))
+            resolved = launch.with_warnings(resolved_again(self._workspace, self._of, overrides), self._workspace)
             lines += [str(problem) for problem in resolved.problems or resolved.absent]
         except TuiftuneError as error:
             lines += str(error).splitlines()
