@@ -125,7 +125,7 @@ async def test_tokens_that_come_repaint_only_the_rows_they_change_and_a_long_tex
         )
         playing = Playing(Question("Once", screen._subject.asks(True)), {TUNED: answer, BASE: Answer("gpt2")})
         screen.post_message(Wrote(playing))
-        text = await shown(pilot, "writes...  400 tokens  200 tokens/s  cpu", "line 49", "waits for the other model")
+        text = await shown(pilot, "writes...  400 tokens  200 tokens/s  cpu", "line 49", "waits for its turn")
         assert "esc Stop" in text
         assert "Onceline 0" not in text, "the end is followed"
 

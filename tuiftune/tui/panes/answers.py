@@ -107,7 +107,7 @@ def wrapped(prompt: str, text: str, width: int) -> list[Row]:
 def _standing(answer: Answer, width: int) -> Row:
     """How far it is, in a row."""
     if answer.state == "waiting":
-        return [("waits for the other model", "muted")]
+        return [("waits for its turn", "muted")]
     if answer.state == "loading":
         return [(fit("loads the model...", width), "accent")]
     if answer.state == "failed":

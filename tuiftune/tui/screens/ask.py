@@ -17,6 +17,7 @@ from textual.widgets import Input, Static
 from tuiftune.text import one_line, plain
 from tuiftune.tui.file_names import Completed, complete
 from tuiftune.tui.screens.window import Window
+from tuiftune.tui.widgets.in_order import LineField
 
 MOST_NAMES = 12
 
@@ -56,7 +57,7 @@ class AskScreen(Window[str]):
         self._placeholder, self._value, self._files = placeholder, value, files
 
     def below(self) -> ComposeResult:
-        yield Input(self._value, placeholder=self._placeholder, id="answer")
+        yield LineField(self._value, placeholder=self._placeholder, id="answer")
         if self._files:
             yield Static(id="names")
 

@@ -24,6 +24,7 @@ from tuiftune.text import plain
 from tuiftune.tui.messages import ActionFailed, RunsQueued, RunStarted
 from tuiftune.tui.panes.run_details import words_of
 from tuiftune.tui.screens.window import Window
+from tuiftune.tui.widgets.in_order import TextField
 
 CHECK_AFTER_S = 0.5
 """Since the last key: a check is a process of 0.3 s and more."""
@@ -79,7 +80,7 @@ class RerunScreen(Window[None]):
         self._checked: Checked | None = None
 
     def below(self) -> ComposeResult:
-        yield TextArea(id="changes", show_line_numbers=False, tab_behavior="focus")
+        yield TextField(id="changes", show_line_numbers=False, tab_behavior="focus")
         yield Static(UNCHANGED, id="found")
 
     @property

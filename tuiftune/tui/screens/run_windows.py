@@ -16,6 +16,7 @@ from tuiftune.run.export import WHAT
 from tuiftune.text import plain
 from tuiftune.tui.screens.window import Answer, Window
 from tuiftune.tui.widgets.glyphs import pointer, short_path
+from tuiftune.tui.widgets.in_order import LineField
 
 WORD = "delete"
 """What is typed to delete runs."""
@@ -50,7 +51,7 @@ class LineWindow(Window[Answer]):
         return ()
 
     def below(self) -> ComposeResult:
-        yield Input(self._value, placeholder=self._placeholder, id="line")
+        yield LineField(self._value, placeholder=self._placeholder, id="line")
         yield Static(id="wrong")
 
     def say(self, text: str) -> None:

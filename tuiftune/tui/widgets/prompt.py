@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import events
 from textual.binding import Binding
 from textual.message import Message
-from textual.widgets import TextArea
 
-NEW_LINE = ("shift+enter", "alt+enter", "ctrl+j")
-"""Not every terminal tells the first two from Enter."""
+from tuiftune.tui.widgets.in_order import TextField
 
 
-class Prompt(TextArea):
+class Prompt(TextField):
     """Several lines of text; what was typed last is kept while older prompts are looked at."""
 
     help_title = "Prompt"
@@ -26,7 +23,7 @@ class Prompt(TextArea):
     )
     BINDINGS = [
         Binding("enter", "submit", "Ask"),
-        Binding("ctrl+j", "new_line", "New line", show=False),
+        Binding("ctrl+j,shift+enter,alt+enter", "new_line", "New line", show=False),  # few terminals tell the last two
         Binding("ctrl+y", "screen.copy", "Copy"),
         Binding("pageup", "screen.scroll(-1)", show=False),
         Binding("pagedown", "screen.scroll(1)", show=False),
@@ -65,17 +62,6 @@ class Prompt(TextArea):
         """It was asked now."""
         self._older = [one for one in self._older if one != prompt] + [prompt]
         self._at = None
-
-    async def _on_key(self, event: events.Key) -> None:
-        # Here and not by a binding: those come before the letters that were typed in one burst with it.
-        if event.key == "enter":
-            event.stop()
-            event.prevent_default()
-            self.action_submit()
-        elif event.key in NEW_LINE:
-            event.stop()
-            event.prevent_default()
-            self.action_new_line()
 
     def action_submit(self) -> None:
         self.post_message(self.Submitted(self.text))
