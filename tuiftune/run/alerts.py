@@ -6,7 +6,6 @@ folder, to which any number of viewers append.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import re
@@ -236,22 +235,22 @@ def _steps_in_words(steps: Sequence[int], joined: set[int]) -> str:
 
 def _not_better(metrics: MetricsReader) -> Iterator[_Spell]:
     """A loss on held-out text that rises again, and one that is above the untouched model's."""
-    rows = [row for row in metrics.rows("eval/loss") if math.isfinite(row.value)]
-    base = next((row for row in rows if row.step == 0), None)
-    later = [row for row in rows if row.step > 0]
-    if not later:
+    base, last = metrics.at("eval/loss", 0), metrics.last_finite("eval/loss")
+    best = metrics.lowest("eval/loss", after_step=0)
+    if last is None or best is None or last.step == 0:
         return
-    last, best = later[-1], min(later, key=lambda row: row.value)
-    since = [row for row in later if row.step > best.step]
-    if len(since) > 1 and last.value > best.value + RISEN:
-        text = f"the loss on held-out text has risen since step {best.step:,}: {best.value:.4g} to {last.value:.4g}"
-        done = f"the checkpoint of step {best.step:,} is kept as its best; train.early_stopping ends such runs"
-        yield _Spell("overfit", "overfit", since[0].time, text, done, last.step, last.time)
-    if base is not None and last.value > base.value + RISEN:
-        above = list(itertools.takewhile(lambda row: row.value > base.value, reversed(later)))
-        text = f"the loss on held-out text is above the untouched model's: {base.value:.4g} to {last.value:.4g}"
+    if last.value > best.value + RISEN:
+        since = metrics.finite_after("eval/loss", best.step, 2)
+        if len(since) > 1:
+            values = f"{best.value:.4g} to {last.value:.4g}"
+            text = f"the loss on held-out text has risen since step {best.step:,}: {values}"
+            done = f"the checkpoint of step {best.step:,} is kept as its best; train.early_stopping ends such runs"
+            yield _Spell("overfit", "overfit", since[0].time, text, done, last.step, last.time)
+    if base is not None and math.isfinite(base) and last.value > base + RISEN:
+        text = f"the loss on held-out text is above the untouched model's: {base:.4g} to {last.value:.4g}"
         done = "nothing is done to it; a lower train.learning_rate is what mostly helps"
-        yield _Spell("worse", "worse", above[-1].time, text, done, last.step, last.time)
+        begun = metrics.finite_after("eval/loss", metrics.last_step_below("eval/loss", base), 1)
+        yield _Spell("worse", "worse", begun[0].time if begun else last.time, text, done, last.step, last.time)
 
 
 def _groups(spells: list[_Spell]) -> Iterator[list[_Spell]]:

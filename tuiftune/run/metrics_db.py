@@ -242,6 +242,21 @@ class MetricsReader(Reader):
         )
         return MetricRow(series, *rows[0]) if rows else None
 
+    def finite_after(self, series: str, step: int, most: int) -> list[MetricRow]:
+        """The first values of a series after a step that are numbers."""
+        rows = self._rows(
+            "SELECT step,value,time FROM metric WHERE series=? AND step>? AND value IS NOT NULL ORDER BY step LIMIT ?",
+            (series, step, most),
+        )
+        return [MetricRow(series, *row) for row in rows]
+
+    def last_step_below(self, series: str, value: float) -> int:
+        """The last step at which a series was not above a value; 0 where it never was."""
+        rows = self._rows(
+            "SELECT step FROM metric WHERE series=? AND value<=? ORDER BY step DESC LIMIT 1", (series, value)
+        )
+        return int(rows[0][0]) if rows else 0
+
     def not_finite(self, series: str, most: int = 2000) -> list[MetricRow]:
         """The values of a series that are no numbers, by step; of many the newest `most`. The roll-up tells where they
         are: where there are none, four rows of a million are looked at."""

@@ -21,8 +21,8 @@ class Scrolled(Rows):
         Binding("down,j", "scroll(1)", "Down", show=False),
         Binding("pageup", "page(-1)", "Page up", show=False),
         Binding("pagedown,space", "page(1)", "Page down", show=False),
-        Binding("home", "edge(-1)", "Start", show=False),
-        Binding("end", "edge(1)", "End", show=False),
+        Binding("home,g", "edge(-1)", "Start", show=False),
+        Binding("end,G", "edge(1)", "End", show=False),
     ]
     below_text: ClassVar[str] = "   {:,} rows below"
     """What the title row says of rows below those that are shown."""

@@ -72,7 +72,7 @@ class RunScreen(Place):
         Binding("l", "full('log')", "Log"),
         Binding("m", "full('samples')", "Samples"),
         Binding("x", "cycle_chart", "Chart"),
-        Binding("g", "cycle_gpu", "GPU"),
+        Binding("g", "cycle_gpu", "GPU", priority=True),  # in a pane on the whole screen too
         Binding("e", "ask('evaluate')", "Evaluate"),
         Binding("t", "ask('sample')", "Sample"),
         Binding("a", "alerts", "Alerts, and what was done about them", show=False, id=f"{MORE}alerts"),
