@@ -58,7 +58,11 @@ DASHBOARD = [sys.executable, "-P", "-m", "tuiftune.cli"]
 
 @pytest.mark.slow
 def test_the_dashboard_outlives_all_that_befalls_its_run_and_says_so(
-    workspace: Path, started: Callable[..., Any], in_state: Callable[..., Any], open_terminal: Callable[..., Any]
+    workspace: Path,
+    started: Callable[..., Any],
+    in_state: Callable[..., Any],
+    until: Callable[..., Any],
+    open_terminal: Callable[..., Any],
 ) -> None:
     (workspace / "plugins" / "noisy.py").write_text(TRAINER)
     (workspace / "profiles" / "noisy.toml").write_text(PROFILE)
@@ -91,6 +95,7 @@ def test_the_dashboard_outlives_all_that_befalls_its_run_and_says_so(
     terminal.type("a")
     terminal.wait_for(f"Alerts of {run.id}", "was killed", "no number", "a new worker was started")
     terminal.type("\x1b")
+    until(lambda: "Alerts of" not in terminal.text(), terminal.text)  # else this escape closes the next window
     in_state(run, "running")
 
     # Its folder goes away under the screen.
