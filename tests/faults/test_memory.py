@@ -137,7 +137,7 @@ def hungry(workspace: Path, started: Callable[..., Run], until: Until) -> Callab
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_at_one_row_gradient_checkpointing_is_the_last_resort_and_then_a_sentence(
     hungry: Callable[..., folder.State],
 ) -> None:

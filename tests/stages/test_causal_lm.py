@@ -415,8 +415,8 @@ def test_bf16_trains_with_float32_weights_where_the_cpu_has_it(new_run, monkeypa
     assert half.recorder.series("eval/loss")[0] == full.recorder.series("eval/loss")[0]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["gpt2", pytest.param("llama", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_two_processes_take_the_steps_of_one(new_run, tiny_gpt2, kind):
     """The same samples in each step, so the same losses, gradients and, to rounding, weights."""
     no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}

@@ -28,6 +28,12 @@ class InOrder(Widget):
 class LineField(InOrder, Input):
     """A line."""
 
+    def on_mount(self) -> None:
+        self.cursor_blink = False  # it would be sent to the terminal twice a second, for as long as nobody answers
+
 
 class TextField(InOrder, TextArea):
     """Several lines."""
+
+    def on_mount(self) -> None:
+        self.cursor_blink = False

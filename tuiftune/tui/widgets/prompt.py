@@ -48,7 +48,6 @@ class Prompt(TextField):
 
     def __init__(self) -> None:
         super().__init__(compact=True, highlight_cursor_line=False, placeholder="a prompt; enter asks")
-        self.cursor_blink = False  # it would be sent to the terminal twice a second, all night
         self._older: list[str] = []
         self._at: int | None = None
         """Which of the older prompts is shown; None: what is being typed."""
