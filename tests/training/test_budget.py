@@ -53,7 +53,7 @@ def capped(interpreter: str, slots: int, spare_mib: int) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_where_the_memory_is_too_small_half_as_many_tokens_are_tried_until_they_fit(interpreter: str) -> None:
     found = capped(interpreter, 128 * 255, 400)
     halvings = math.log2(128 * 255 / found["slots"])
