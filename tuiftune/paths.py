@@ -43,6 +43,11 @@ def hub_cache() -> Path:
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
 
+def hub_is_offline() -> bool:
+    """Whether the user keeps huggingface_hub from the network; the words are those that it takes for a yes."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "on", "yes", "true")
+
+
 def shipped(name: str) -> Path:
     """The folder `name` ('profiles', 'plugins') that ships with tuiftune.
 

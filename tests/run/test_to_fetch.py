@@ -18,6 +18,7 @@ def here(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         (tmp_path / "hub" / name / "snapshots" / "abc").mkdir(parents=True)
     (tmp_path / "hub" / "models--begun" / "snapshots").mkdir(parents=True)
     (workspace / "mine").mkdir()
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     return workspace
 
 
@@ -47,7 +48,16 @@ def test_what_is_not_here_is_told_once(here: Path) -> None:
     assert to_fetch({}, here) is None
 
 
-def test_the_command_says_it_before_the_run_fails_without_a_network(here: Path, command_line: Any) -> None:
+def test_where_nothing_may_be_fetched_that_is_what_is_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    words = "gpt3 is not on this machine: it cannot be fetched from the Hugging Face hub, since HF_HUB_OFFLINE says so"
+    assert to_fetch({"model": {"name": "gpt3"}}, here) == words
+
+
+def test_the_command_says_it_before_the_run_fails_without_a_network(
+    here: Path, command_line: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (here / "text.txt").write_text("one\ntwo\n")
     done = command_line("run", "gpt2-text", "--set", "dataset.path=text.txt", "--set", "model.name=owner/other")
     assert "owner/other is not on this machine" in done.stderr

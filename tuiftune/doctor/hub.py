@@ -12,14 +12,12 @@ from pathlib import Path
 
 from tuiftune import units
 from tuiftune.doctor.finding import GOOD, WARNING, Finding
-from tuiftune.paths import hub_cache
+from tuiftune.paths import hub_cache, hub_is_offline
 from tuiftune.text import one_line
 
 ENDPOINT = "https://huggingface.co"
 LIMIT_S = 6.0
 CACHE_LOW = 5 << 30
-YES = ("1", "on", "yes", "true")
-"""What huggingface_hub takes for a yes in its environment variables."""
 
 
 def findings() -> Iterator[Finding]:
@@ -28,7 +26,7 @@ def findings() -> Iterator[Finding]:
 
 
 def _reach() -> Finding:
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in YES:
+    if hub_is_offline():
         return Finding("hub", "reach", GOOD, "HF_HUB_OFFLINE: only what is in the cache, and folders")
     endpoint = os.environ.get("HF_ENDPOINT") or ENDPOINT
     remedy = (

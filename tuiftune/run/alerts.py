@@ -244,7 +244,7 @@ def _not_better(metrics: MetricsReader) -> Iterator[_Spell]:
         if len(since) > 1:
             values = f"{best.value:.4g} to {last.value:.4g}"
             text = f"the loss on held-out text has risen since step {best.step:,}: {values}"
-            done = f"the checkpoint of step {best.step:,} is kept as its best; train.early_stopping ends such runs"
+            done = "nothing is done to it; run.keep_best keeps the best checkpoint, train.early_stopping ends such runs"
             yield _Spell("overfit", "overfit", since[0].time, text, done, last.step, last.time)
     if base is not None and math.isfinite(base) and last.value > base + RISEN:
         text = f"the loss on held-out text is above the untouched model's: {base:.4g} to {last.value:.4g}"

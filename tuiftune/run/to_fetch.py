@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tuiftune.paths import ASSET_PREFIX, hub_cache, resolve_path
+from tuiftune.paths import ASSET_PREFIX, hub_cache, hub_is_offline, resolve_path
 from tuiftune.text import one_line
 
 
@@ -17,7 +17,9 @@ def to_fetch(effective: Mapping[str, Any], workspace: Path) -> str | None:
         return None
     are = "is" if len(missing) == 1 else "are"
     which = "it" if len(missing) == 1 else "they"
-    return f"{' and '.join(missing)} {are} not on this machine: {which} {are} fetched from the Hugging Face hub first"
+    will = f"{which} cannot be" if hub_is_offline() else f"{which} {are}"
+    offline = ", since HF_HUB_OFFLINE says so" if hub_is_offline() else " first"
+    return f"{' and '.join(missing)} {are} not on this machine: {will} fetched from the Hugging Face hub{offline}"
 
 
 def _missing(model: Mapping[str, Any], workspace: Path) -> Iterator[str]:

@@ -160,7 +160,7 @@ def outcome(view: RunView, width: int) -> list[Row]:
         parts.append(_perplexity(before, after))
         if view.best is not None and not view.best.value >= after * CLOSE:
             best = f"{figure(view.best.value)} at step {view.best.step:,}"
-            parts.append([("best ", "muted"), (best, "warn"), (" (--checkpoint best)", "muted")])
+            parts.append([("best ", "muted"), (best, "warn")])
     if summary.tokens_per_s is not None:
         parts.append([(units.count(summary.tokens_per_s), ""), (" tokens/s", "muted")])
     if summary.step:

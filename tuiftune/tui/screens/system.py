@@ -119,7 +119,7 @@ class SystemScreen(Place):
         """The processes stand right below the devices: a new layout, but only where the rows of either change."""
         beside = min(MOST_PROCESSES, processes + 2) if processes else 1
         room = self.query_one("#machine").size
-        most = max(least, len(self.devices.rows(room.width, max(least, room.height - beside - 1))))
+        most = max(least, len(self.devices.guarded_rows(room.width, max(least, room.height - beside - 1))))
         if (least, most, beside) != self._rows:
             self._rows = (least, most, beside)
             self.devices.styles.min_height, self.devices.styles.max_height = least, most
