@@ -69,7 +69,7 @@ def _dashboard(run_reference: str | None = None) -> int:
 
 
 @commands.command(name="open")
-@click.argument("run_reference", metavar="RUN", default="latest")
+@click.argument("run_reference", metavar="[RUN]", default="latest")
 @click.pass_context
 def open_command(context: click.Context, run_reference: str) -> None:
     """The dashboard, at RUN (the latest by default)."""
