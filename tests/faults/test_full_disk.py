@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 
 from tuiftune.run import keeping
-from tuiftune.run.checkpoints import flaw, newest_sealed, publish, step_folders
+from tuiftune.run.checkpoints import UNSEALED, flaw, newest_sealed, publish, step_folders
 from tuiftune.run.room import free_bytes
 from tuiftune.stage import Context, ModelOptions
 from tuiftune.testing import ListRecorder
@@ -101,7 +101,7 @@ def test_a_stop_does_not_wait_for_room(ctx: Context) -> None:
 
 def test_where_room_is_short_older_checkpoints_go_first_and_the_best_stays(ctx: Context) -> None:
     for step in (1, 2, 3):
-        aside = ctx.checkpoints / keeping.UNSEALED
+        aside = ctx.checkpoints / UNSEALED
         aside.mkdir()
         write(aside)
         publish(aside, ctx.checkpoints, step)

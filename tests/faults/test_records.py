@@ -16,6 +16,7 @@ from tuiftune.run import checkpoints, folder, launch, process
 from tuiftune.run.checkpoints import step_folders
 from tuiftune.run.folder import Run, State
 from tuiftune.run.metrics_db import MetricsReader
+from tuiftune.run.process import is_locked
 
 InState = Callable[..., State]
 Started = Callable[..., Run]
@@ -52,6 +53,7 @@ def stopped(profile: Profile, started: Started, in_state: InState, until: Until)
     until(lambda: len(steps(run)) > 30)
     assert launch.ask(run, "stop", 30) == "done"
     in_state(run, "stopped")
+    until(lambda: not is_locked(run.supervisor_lock))  # until then telemetry.db is open
     return run
 
 

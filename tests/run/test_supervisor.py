@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import pytest
 
 from tuiftune.run import folder, launch, process, requests
+from tuiftune.run.checkpoints import UNSEALED
 from tuiftune.run.folder import Run, State, state_of, write_state
 from tuiftune.run.process import Identity, identify, is_alive, is_locked
 from tuiftune.run.telemetry_db import TelemetryReader
@@ -22,6 +23,9 @@ from tuiftune.run.telemetry_db import TelemetryReader
 WaitUntil = Callable[..., Any]
 Start = Callable[..., Run]
 Wait = Callable[[Run], State]
+
+NOBODY = 2**22 + 1
+"""A pid that no process has: one more than Linux gives."""
 
 
 class FakeGpus(Protocol):
@@ -134,8 +138,10 @@ def test_a_killed_worker_is_a_failed_run_and_leaves_no_process(
     run = start("with-children")
     worker = sure(running(run).worker)
     children = children_of(run, wait_until)
+    half_written = write_halves(run)
     kill(worker.pid)
     state = ended(run)
+    assert not [path for path in half_written if path.exists()]
     assert state.name == "failed"
     assert (state.reason or "").startswith("the worker was killed (signal 9) ")
     assert [one for one in children if is_alive(one)] == []
@@ -333,12 +339,22 @@ def test_an_end_that_nobody_saw_is_written_down_by_the_next_supervisor(
     assert not launch.ensure_supervised(run)
 
 
+def write_halves(run: Run) -> list[Path]:
+    """What a process that is killed while it writes leaves: half a checkpoint, and half a record."""
+    halves = [run.checkpoints / UNSEALED / "model.safetensors", run.path / f".state.json.{NOBODY}.tmp"]
+    halves[0].parent.mkdir(parents=True)
+    for path in halves:
+        path.write_bytes(b"half of")
+    return halves
+
+
 def test_when_both_are_killed_the_run_is_interrupted_and_can_be_resumed(
     start: Start, running: Wait, ended: Wait, kill: Callable[[int], None], wait_until: WaitUntil
 ) -> None:
     run = start("with-children")
     state = running(run)
     children = children_of(run, wait_until)
+    half_written = write_halves(run)
     kill(sure(state.supervisor).pid)
     kill(sure(state.worker).pid)
     wait_until(lambda: state_of(run).name == "interrupted")
@@ -348,6 +364,7 @@ def test_when_both_are_killed_the_run_is_interrupted_and_can_be_resumed(
     again = running(run)
     assert (again.name, again.attempt, again.started) == ("running", 2, state.started)
     assert [one for one in children if is_alive(one)] == [], "the first attempt's processes are ended first"
+    assert not [path for path in half_written if path.exists()]
     assert launch.stop(run, now=True) == "done"
 
 
@@ -501,8 +518,11 @@ def test_a_worker_killed_for_want_of_memory_is_told_so_and_started_again(
     start_changed(
         run, "from tuiftune.run import ending; ending.oom_kills = lambda: 1; supervisor.oom_kills = lambda: 0"
     )
-    kill(sure(running(run).worker).pid)
+    worker = sure(running(run).worker)
+    half_written = write_halves(run)
+    kill(worker.pid)
     wait_until(lambda: folder.recorded_state(run).attempt == 2, "a second worker")
+    assert not [path for path in half_written if path.exists()]
     healed = [data for kind, data in events(run) if kind == "healed"]
     assert [(data["kind"], data["changes"]) for data in healed] == [("host-oom", {})]
     assert healed[0]["sentence"].startswith(

@@ -14,6 +14,9 @@ from tuiftune.run.files import read_json, sync_folder, write_json
 SEAL = "complete.json"
 """Written last: step, and size and sha256 of every file. A folder without it is not a checkpoint."""
 
+UNSEALED = ".unsealed"
+"""Where a checkpoint is written before it is sealed and moved to its place."""
+
 _NAME = re.compile(r"step-(\d{6,})")
 
 
@@ -145,6 +148,11 @@ def remove(folder: Path) -> None:
     """Delete a checkpoint, its seal first: one that is half deleted is not taken for whole."""
     (folder / SEAL).unlink(missing_ok=True)
     shutil.rmtree(folder)
+
+
+def remove_unsealed(checkpoints: Path) -> None:
+    """Delete what was written of a checkpoint that was never sealed: it may be as large as a whole one."""
+    shutil.rmtree(checkpoints / UNSEALED, ignore_errors=True)
 
 
 def size_of(folder: Path) -> int:

@@ -29,6 +29,14 @@ def write_text(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
+def remove_half_written(folder: Path) -> None:
+    """Delete from `folder` what `write_text` had written aside when it was killed; not what somebody is writing now."""
+    for path in folder.glob(".*.tmp"):
+        writer = path.name.rsplit(".", 2)[-2]
+        if writer.isdigit() and not Path("/proc", writer).exists():
+            path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, data: Any) -> None:
     text = json.dumps(data, ensure_ascii=False, indent=1)
     if not text.isascii() and not _encodable(text):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuiftune.run.checkpoints import is_sealed, publish, rotate, step_folders
+from tuiftune.run.checkpoints import UNSEALED, is_sealed, publish, remove_unsealed, rotate, step_folders
 from tuiftune.run.failure import DISK_FULL, kind_of
 from tuiftune.run.proof import write_proof
 from tuiftune.run.record_mending import HISTORY
@@ -17,8 +16,6 @@ from tuiftune.run.room import checkpoint_bytes, free_bytes, shortage
 if TYPE_CHECKING:
     from tuiftune.stage import Context
 
-UNSEALED = ".unsealed"
-"""Where a checkpoint is written before it is sealed and moved to its place."""
 TRY_AGAIN_S = 30.0
 """A quota, or room that comes and goes, is not seen from outside: then writing is tried again so often."""
 
@@ -36,7 +33,7 @@ def save_checkpoint(
     def attempt() -> Path:
         aside = ctx.checkpoints / UNSEALED
         try:
-            shutil.rmtree(aside, ignore_errors=True)
+            remove_unsealed(ctx.checkpoints)
             aside.mkdir(parents=True)
             write(aside)
             if ctx.proof:
@@ -44,7 +41,7 @@ def save_checkpoint(
             ctx.copy_history(aside / HISTORY)
             return publish(aside, ctx.checkpoints, step)
         except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
+            remove_unsealed(ctx.checkpoints)
             raise
 
     def needed() -> int:

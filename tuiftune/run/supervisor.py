@@ -20,8 +20,9 @@ from tuiftune.errors import StoreError, TuiftuneError
 from tuiftune.run import failure, process
 from tuiftune.run.ballast import Ballast
 from tuiftune.run.card import leave_card
-from tuiftune.run.checkpoints import step_folders, step_of
+from tuiftune.run.checkpoints import remove_unsealed, step_folders, step_of
 from tuiftune.run.ending import Ending, oom_kills, without_a_word
+from tuiftune.run.files import remove_half_written
 from tuiftune.run.folder import Run, State, exit_reason, exit_record, has_worker, recorded_state, write_state
 from tuiftune.run.healing import Cure, Failure, History, Incurable, cure_of, read_history, write_history
 from tuiftune.run.lease import Leases
@@ -171,6 +172,7 @@ class Supervisor:
         left = process.end_all(self._of_this_run, SWEEP_S)  # of an attempt whose supervisor was killed with it
         if left:
             return Ending("failed", f"processes of an earlier attempt cannot be ended: {pids_text(left)}")
+        self._remove_half_written()
         self._kill_at, self._oom_kills = None, oom_kills()
         try:
             self._orders.begin_attempt()
@@ -407,9 +409,7 @@ class Supervisor:
     def _rest(self, cure: Cure) -> Ending | None:
         """Wait before the next worker; how the run ended, where it was stopped meanwhile."""
         until = time.monotonic() + cure.wait_s
-        tried = process.end_all(self._left_over, SWEEP_S)
-        if tried:
-            log(f"still there: {pids_text(tried)}")
+        self._sweep()
         while True:
             self._tick(None)
             if self._is_to_end():
@@ -429,10 +429,8 @@ class Supervisor:
     # ---- the end
 
     def _finish(self, ending: Ending) -> None:
-        """Leave no process behind, then say how it ended, then answer who asked."""
-        left = process.end_all(self._left_over, SWEEP_S)
-        if left:
-            log(f"still there: {pids_text(left)}")
+        """Leave no process and no half file behind, then say how it ended, then answer who asked."""
+        left = self._sweep()
         held = self._machine.vram_still_held()
         if held:
             log(f"their VRAM was not given back within {VRAM_S:.0f} s: {', '.join(map(str, held))}")
@@ -453,6 +451,23 @@ class Supervisor:
         log(f"{ending.state}{f': {ending.reason}' if ending.reason else ''}")
         self._orders.answer_all(ending, self._killed)
         self._record.close()
+
+    def _sweep(self) -> list[Identity]:
+        """End what the worker left running, and remove what it left half written; what could not be ended."""
+        left = process.end_all(self._left_over, SWEEP_S)
+        if left:
+            log(f"still there: {pids_text(left)}")
+        else:
+            self._remove_half_written()
+        return left
+
+    def _remove_half_written(self) -> None:
+        """Only where there is no worker. Half a checkpoint may be the very room that the next one needs."""
+        try:
+            remove_unsealed(self._run.checkpoints)
+            remove_half_written(self._run.path)
+        except OSError as error:
+            log(f"half-written files are left: {error}")
 
     def _left_over(self) -> list[Identity]:
         """What came from the worker and is still there, whosever child it is now."""

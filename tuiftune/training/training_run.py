@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import torch
 from tuiftune import units
 from tuiftune.errors import NotFinite, RunStopped, StageError
 from tuiftune.run.checkpoints import discard_after, step_folder, step_folders, step_of
-from tuiftune.run.keeping import UNSEALED, with_room
+from tuiftune.run.keeping import with_room
 from tuiftune.training.evaluations import Evaluations
 from tuiftune.training.model import save_folder
 from tuiftune.training.precision import float32_products
@@ -63,7 +62,6 @@ class TrainingRun:
         """The baseline of the untouched model, or what the interrupted run still owes."""
         ctx = self.ctx
         ctx.checkpoints.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(ctx.checkpoints / UNSEALED, ignore_errors=True)  # of an attempt that was killed
         discard_after(ctx.checkpoints, self.step)
         ctx.progress(self.step, self.plan.total_steps, "steps")
         if ctx.resume_from is None:
