@@ -20,7 +20,6 @@ from tuiftune.run.compare import Comparing
 from tuiftune.run.files import write_json
 from tuiftune.run.folder import Run, State, write_state
 from tuiftune.run.metrics_db import MetricsWriter
-from tuiftune.run.rerun import overrides_in
 
 PROFILE: dict[str, Any] = {
     "description": "one of two",
@@ -136,12 +135,6 @@ def test_one_run_seven_or_the_same_twice_are_refused(new_run: Callable[..., Run]
     for runs, words in (([run], "2 to 6 runs"), ([run] * 7, "2 to 6 runs"), ([run, run], "with itself")):
         with pytest.raises(TuiftuneError, match=words):
             Comparing(runs)
-
-
-def test_changes_are_read_a_line_each_and_what_is_none_is_told_with_its_number() -> None:
-    found, problems = overrides_in("train.epochs=3\n\n # a thought\n--set run.devices = 1\nepochs 3\n")
-    assert found == ["train.epochs=3", "run.devices = 1"]
-    assert [str(problem) for problem in problems] == ["line 5: epochs 3: has no KEY=VALUE. E.g. train.epochs=1"]
 
 
 def test_the_commands(

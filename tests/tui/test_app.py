@@ -150,7 +150,7 @@ async def test_a_value_is_changed_before_the_start_checked_anew_and_the_run_queu
     make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
-    queued: list[dict[str, Any]] = []
+    waiting: list[tuple[int, Sequence[str]]] = []
 
     def resolve(_workspace: Path, name: str, overrides: Sequence[str] = ()) -> ResolvedProfile:
         asked.append(list(overrides))
@@ -161,12 +161,14 @@ async def test_a_value_is_changed_before_the_start_checked_anew_and_the_run_queu
         found = dataclasses.replace(resolved(name, *wrong), effective={"train": train}, origin=origin)
         return found if not wrong else dataclasses.replace(found, effective={})
 
-    def start(_workspace: Path, profiles: Sequence[ResolvedProfile], **_more: object) -> list[Run]:
-        queued.extend(one.effective["train"] for one in profiles)
-        return [make.running(30).run for _ in profiles]
+    def start(_workspace: Path, one: ResolvedProfile, *, command: Sequence[str], queued: bool, **_more: object) -> Run:
+        assert queued
+        waiting.append((one.effective["train"]["epochs"], command))
+        run: Run = make.running(30).run
+        return run
 
     monkeypatch.setattr(starting, "resolve_profile", resolve)
-    monkeypatch.setattr(launch, "queue", start)
+    monkeypatch.setattr(launch, "start", start)
     app = TuiftuneApp(make.workspace)
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await shown(pilot, "what quickstart does")
@@ -185,7 +187,8 @@ async def test_a_value_is_changed_before_the_start_checked_anew_and_the_run_queu
         await pilot.press("space", "space", "enter")
         await shown(pilot, "2 runs, one after the other")
     assert asked == [[], ["train.epochs=5"], ["train.epochs=5", "x.y=1"], [], []]
-    assert [one["epochs"] for one in queued] == [5, 3, 3]
+    one = ["tuiftune", "run", "quickstart"]
+    assert waiting == [(5, [*one, "--set", "train.epochs=5"]), (3, one), (3, ["tuiftune", "run", "other"])]
 
 
 @pytest.mark.parametrize("height", [24, 14])
@@ -197,7 +200,7 @@ async def test_the_keys_that_answer_the_start_are_there_however_much_there_is_to
     )
     app: App[None] = App()
     async with app.run_test(size=(80, height)) as pilot:
-        app.push_screen(StartScreen(about, ()))
+        app.push_screen(StartScreen("Start x?", about, ()))
         await pilot.pause()
         await pilot.press(*["down"] * 7)
         await shown(pilot, "Start x?", "enter start   e change", "▸ train.precision")

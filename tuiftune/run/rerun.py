@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tuiftune.catalog import ResolvedProfile, resolve_profile
-from tuiftune.errors import Problem, TuiftuneError
+from tuiftune.errors import TuiftuneError
 from tuiftune.run.folder import Run
 
 
@@ -21,25 +21,6 @@ def resolved_again(workspace: Path, run: Run, overrides: Sequence[str]) -> Resol
     found = resolve_profile(workspace, str(run.profile_file), overrides)
     name = run.origin().get("profile")
     return replace(found, name=name if isinstance(name, str) and name else found.name)
-
-
-def overrides_in(text: str) -> tuple[list[str], list[Problem]]:
-    """One `key=value` a line, as a person types them into a window; empty lines and those that begin with # are none.
-
-    `--set` before it does no harm. What is no such line is a problem with its number.
-    """
-    found, problems = [], []
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip().removeprefix("--set ").strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        if "=" in stripped:
-            found.append(stripped)
-        else:
-            problems.append(
-                Problem(f"{stripped}: has no KEY=VALUE", where=f"line {number}", hint="E.g. train.epochs=1")
-            )
-    return found, problems
 
 
 def command_of(run: Run, overrides: Sequence[str]) -> list[str]:

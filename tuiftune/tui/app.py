@@ -39,6 +39,7 @@ from tuiftune.tui.messages import (
     GpusWanted,
     MachineRead,
     ProfileResolved,
+    RerunAsked,
     RunGone,
     RunsChanged,
     RunSnapshot,
@@ -356,6 +357,9 @@ class TuiftuneApp(App[None]):
 
     def on_profile_chosen(self, message: ProfileChosen) -> None:
         self._starter.start(message.name, message.overrides)
+
+    def on_rerun_asked(self, message: RerunAsked) -> None:
+        self._starter.start_again(message.run)
 
     def on_profiles_marked(self, message: ProfilesMarked) -> None:
         self._starter.queue(message.names)

@@ -265,6 +265,13 @@ class GoTo(Message):
 
 
 @dataclass
+class RerunAsked(Message):
+    """A run is wanted once more, with changes that are asked for."""
+
+    run: Run
+
+
+@dataclass
 class RunStarted(Message):
     """A run was started, or goes on again."""
 

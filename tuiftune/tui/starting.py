@@ -1,16 +1,18 @@
-"""From Enter on a profile to a run: check, ask for what is missing, agree to what it will do, start."""
+"""From Enter on a profile, or R on a run, to a run: check, ask for what is missing, agree to what it will do, start."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuiftune.catalog import ResolvedProfile, resolve_profile
 from tuiftune.errors import TuiftuneError
 from tuiftune.run import launch, logout
+from tuiftune.run.folder import Run
+from tuiftune.run.rerun import command_of, resolved_again
 from tuiftune.tui.messages import ActionFailed, ProfileResolved, RunsQueued, RunStarted
 from tuiftune.tui.screens.ask import AskScreen
 from tuiftune.tui.screens.problems import ProblemsScreen
@@ -22,12 +24,38 @@ if TYPE_CHECKING:
 NOTICE_S = 4.0
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be started: a profile, or what a run was made of."""
+
+    name: str
+    """As windows call it: the profile's name, or the run's id."""
+    again: Run | None = None
+
+    @property
+    def question(self) -> str:
+        return f"Run {self.name} again?" if self.again else f"Start {self.name}?"
+
+    def resolve(self, workspace: Path, overrides: Sequence[str]) -> ResolvedProfile:
+        """Raises TuiftuneError where it cannot be read."""
+        if self.again is not None:
+            return resolved_again(workspace, self.again, overrides)
+        return resolve_profile(workspace, self.name, overrides)
+
+    def command(self, overrides: Sequence[str]) -> list[str]:
+        """What to type for the same: it is written down with the run."""
+        if self.again is not None:
+            return command_of(self.again, overrides)
+        return ["tuiftune", "run", self.name, *(part for one in overrides for part in ("--set", one))]
+
+
 class Starter:
-    """Starts one profile at a time, or queues several. What blocks runs in a thread; its answer is a message."""
+    """Starts one run at a time, or queues several. What blocks runs in a thread; its answer is a message."""
 
     def __init__(self, app: TuiftuneApp, workspace: Path) -> None:
         self._app, self._workspace = app, workspace
         self._busy = False
+        self._wanted = Wanted("")
         self._agreed: ProfileResolved | None = None
         """What was asked about last, without problems."""
 
@@ -37,20 +65,29 @@ class Starter:
 
     def start(self, name: str, overrides: Sequence[str] = ()) -> None:
         """Check a profile, ask what has to be asked, and start it. Enter pressed twice is one run."""
+        self._start(Wanted(name), overrides)
+
+    def start_again(self, run: Run) -> None:
+        """The same of what a run was made of."""
+        self._start(Wanted(run.id, run), ())
+
+    def _start(self, wanted: Wanted, overrides: Sequence[str]) -> None:
         if self._busy:
             return
-        self._busy, self._agreed = True, None
-        self._app.notify("it is checked", title=name, timeout=NOTICE_S, markup=False)
-        self._resolve(name, overrides)
+        self._busy, self._wanted, self._agreed = True, wanted, None
+        self._app.notify("it is checked", title=wanted.name, timeout=NOTICE_S, markup=False)
+        self._resolve(overrides)
 
-    def _resolve(self, name: str, overrides: Sequence[str]) -> None:
+    def _resolve(self, overrides: Sequence[str]) -> None:
+        wanted = self._wanted
+
         def check() -> None:
             logout.look.cache_clear()  # the user may have been told to linger, and does by now
             try:
-                resolved = launch.with_warnings(resolve_profile(self._workspace, name, overrides), self._workspace)
-                self._app.post_message(ProfileResolved(resolved, overrides))
+                found = launch.with_warnings(wanted.resolve(self._workspace, overrides), self._workspace)
+                self._app.post_message(ProfileResolved(found, overrides))
             except TuiftuneError as error:
-                self._app.post_message(ActionFailed(f"{name} cannot be started", str(error).splitlines()))
+                self._app.post_message(ActionFailed(f"{wanted.name} cannot be started", str(error).splitlines()))
 
         self._in_a_thread(check)
 
@@ -60,7 +97,7 @@ class Starter:
         self._app.clear_notifications()
         if resolved.problems and not message.overrides:
             lines = [str(problem) for problem in resolved.problems]
-            self._app.post_message(ActionFailed(f"{resolved.name} cannot be started", lines))
+            self._app.post_message(ActionFailed(f"{self._wanted.name} cannot be started", lines))
         elif resolved.problems:
             self._again(message)
         elif resolved.absent:
@@ -71,13 +108,13 @@ class Starter:
     def _again(self, message: ProfileResolved) -> None:
         """What was typed is wrong: say so, then show what was right before."""
         before = self._agreed
-        if before is None or before.resolved.name != message.resolved.name:
+        if before is None:
             self.give_up()
         lines = [str(problem) for problem in message.resolved.problems]
         if before is not None:
             fresh = [one for one in message.overrides if one not in before.overrides]
             lines += ["", f"Left out again: {', '.join(fresh)}. The values of before are kept."]
-        title = f"{message.resolved.name} cannot be started so"
+        title = f"{self._wanted.name} cannot be started so"
 
         def read(_: None) -> None:
             if self._busy and before is not None:
@@ -87,14 +124,14 @@ class Starter:
 
     def _ask_for_file(self, message: ProfileResolved) -> None:
         """A profile such as gpt2-text is for any file: which one is asked, and the profile checked again with it."""
-        name, absent = message.resolved.name, message.resolved.absent[0]
+        name, absent = self._wanted.name, message.resolved.absent[0]
 
         def answered(file: str | None) -> None:
             if file is None:
                 self.give_up()
             else:
                 kept = [one for one in message.overrides if not one.startswith(f"{absent.where}=")]
-                self._resolve(name, [*kept, f"{absent.where}={json.dumps(file)}"])
+                self._resolve([*kept, f"{absent.where}={json.dumps(file)}"])
 
         typed = next((one for one in message.overrides if one.startswith(f"{absent.where}=")), "").partition("=")[2]
         file = str(json.loads(typed)) if typed else ""
@@ -104,18 +141,18 @@ class Starter:
 
     def _agree(self, message: ProfileResolved) -> None:
         """The values that matter, which may be changed here, and what is worth a look, such as code from a hub."""
-        self._agreed = message
+        self._agreed, wanted = message, self._wanted
 
         def answered(chosen: Chosen | None) -> None:
             if chosen is None:
                 self.give_up()
             elif tuple(chosen.overrides) != tuple(message.overrides):
-                self._resolve(message.resolved.name, chosen.overrides)
+                self._resolve(chosen.overrides)
             else:
-                queued = chosen.queued
-                self._in_a_thread(lambda: self._launch([message.resolved], queued=queued))
+                one, queued = (message.resolved, wanted.command(message.overrides)), chosen.queued
+                self._in_a_thread(lambda: self._launch([one], queued=queued))
 
-        self._app.push_screen(StartScreen(message.resolved, message.overrides), answered)
+        self._app.push_screen(StartScreen(wanted.question, message.resolved, message.overrides), answered)
 
     def queue(self, names: Sequence[str]) -> None:
         """Put several profiles into the queue, in this order; all of them or none."""
@@ -135,21 +172,21 @@ class Starter:
             if lines:
                 self._app.post_message(ActionFailed("Nothing was queued", lines))
             else:
-                self._launch(found, queued=True)
+                self._launch([(one, Wanted(one.name).command(())) for one in found], queued=True)
 
         self._in_a_thread(check)
 
-    def _launch(self, profiles: Sequence[ResolvedProfile], *, queued: bool) -> None:
-        """In a thread: it waits until the supervisors are there."""
+    def _launch(self, profiles: Sequence[tuple[ResolvedProfile, list[str]]], *, queued: bool) -> None:
+        """Each with the command that does the same. In a thread: it waits until the supervisors are there."""
         try:
-            if queued:
-                runs = launch.queue(self._workspace, profiles, name=None, command=sys.argv)
-                self._app.post_message(RunsQueued(tuple(runs)))
-            else:
-                run = launch.start(self._workspace, profiles[0], name=None, command=sys.argv)
-                self._app.post_message(RunStarted(run))
+            launch.refuse_problems([one for one, _ in profiles])  # before the first of them is made
+            runs = [
+                launch.start(self._workspace, one, name=None, command=command, queued=queued)
+                for one, command in profiles
+            ]
+            self._app.post_message(RunsQueued(tuple(runs)) if queued else RunStarted(runs[0]))
         except TuiftuneError as error:
-            names = ", ".join(one.name for one in profiles)
+            names = ", ".join(one.name for one, _ in profiles)
             self._app.post_message(ActionFailed(f"{names} was not started", str(error).splitlines()))
 
     def _in_a_thread(self, do: Callable[[], None]) -> None:

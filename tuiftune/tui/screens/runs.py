@@ -20,12 +20,11 @@ from tuiftune.run.folder import ACTIVE, RESUMABLE, Run
 from tuiftune.run.size import Sizes
 from tuiftune.run.summary import RunSummary
 from tuiftune.tui.keeping import TELL_S, ExportTold, Keeper, Trashed, WhyFound
-from tuiftune.tui.messages import ActionFailed, Glance, GoTo
+from tuiftune.tui.messages import ActionFailed, Glance, GoTo, RerunAsked
 from tuiftune.tui.panes.queue import QueuePane
 from tuiftune.tui.panes.run_details import RunDetails
 from tuiftune.tui.screens.compare import CompareScreen
 from tuiftune.tui.screens.place import Place
-from tuiftune.tui.screens.rerun import RerunScreen
 from tuiftune.tui.screens.run import Asked
 from tuiftune.tui.screens.run_windows import TextWindow
 from tuiftune.tui.widgets.run_table import RunTable
@@ -349,8 +348,7 @@ class RunsScreen(Place):
 
     def action_rerun(self) -> None:
         if self.table.run is not None:
-            run = Run(Path(self.table.run.path))
-            self.app.push_screen(RerunScreen(self.workspace, run, self._settings.get(run.id, {})))
+            self.post_message(RerunAsked(Run(Path(self.table.run.path))))
 
     def action_name(self) -> None:
         if self.table.run is not None:

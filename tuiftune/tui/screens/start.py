@@ -124,13 +124,13 @@ class StartScreen(Window[Chosen]):
         Binding("escape,n,q", "dismiss", "Cancel"),
     ]
 
-    def __init__(self, resolved: ResolvedProfile, overrides: Sequence[str]) -> None:
+    def __init__(self, question: str, resolved: ResolvedProfile, overrides: Sequence[str]) -> None:
         steps = steps_of_a_batch(resolved.effective)
         lines = [plain(note) for note in resolved.notes]
         about = [one_line(resolved.description)] if resolved.description else []
         text = "\n".join([*about, *([steps] if steps else []), *([""] if lines and about else []), *lines])
         keys = [("enter", "start"), ("e", "change"), ("+", "another value"), ("a", "queue it"), ("esc", "cancel")]
-        super().__init__(f"Start {resolved.name}?", Content(text), keys)
+        super().__init__(question, Content(text), keys)
         self._overrides = list(overrides)
         self.values = ValuesPane(values_of(resolved))
 
