@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -258,6 +259,14 @@ async def test_the_card_tells_what_it_does_how_it_checks_and_how_it_went_last() 
             "One text file.",
         ):
             assert words in app.text
+
+
+async def test_a_profile_whose_file_is_not_there_yet_is_not_called_clean() -> None:
+    absent = [Problem("data/input.txt: no such file (looked for /w/data/input.txt)", where="dataset.path")]
+    async with menu(catalog(dataclasses.replace(profile("mine", "workspace"), absent=absent))) as (app, _):
+        assert "? no file yet   enter asks for its file and runs it" in app.text
+        assert "dataset.path: data/input.txt: no such file" in app.text
+        assert "clean" not in app.text
 
 
 async def test_made_up_figures_are_called_so() -> None:

@@ -111,6 +111,8 @@ def _checks(profile: ProfileInfo, active: bool) -> Iterator[Content]:
     found = ("✓ checks clean", "$text-success")
     if count:
         found = (f"✗ {count} problem{'s' if count > 1 else ''}", "bold $text-error")
+    elif profile.absent:
+        found = ("? no file yet", "$text-warning")
     yield Content.assemble(found, ("   ", ""), what_to_press(profile, active))
     for problem in profile.problems:
         yield Content(problem_line(problem))
