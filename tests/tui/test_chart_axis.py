@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -10,8 +9,8 @@ import pytest
 from tuiftune.run.metrics_db import Curve
 from tuiftune.tui.app import TuiftuneApp
 from tuiftune.tui.messages import RunView
-from tuiftune.tui.panes.chart_axis import Look, interpolated, places
 from tuiftune.tui.widgets.axes import clock_ticks
+from tuiftune.tui.widgets.look import Look, interpolated, places
 from tuiftune.tui.widgets.plot import Chart, Line, as_text, draw, value_at, view_of
 
 STEPS = list(range(0, 101, 5))
@@ -36,7 +35,10 @@ def test_a_cursor_is_a_line_and_the_legend_has_the_values_there() -> None:
     assert rows[0] == "loss at step 50  ━ train 2.5"
     assert sum("│" in row[10:] for row in rows[1:-1]) >= 3
     assert value_at(Line(STEPS, FALLING, "", ""), 52.4) == 2.5
-    assert math.isnan(value_at(Line([], [], "", ""), 1.0))
+    assert value_at(Line([], [], "", ""), 1.0) is None
+    assert value_at(Line(STEPS, FALLING, "", ""), 104.9) == 1.0
+    assert value_at(Line(STEPS, FALLING, "", ""), 106.0) is None, "the line has ended by then"
+    assert drawn(cursor=130.0)[0].endswith("train —")
 
 
 def test_time_has_the_labels_of_a_clock() -> None:
@@ -52,14 +54,14 @@ def test_steps_lie_in_their_epoch_and_at_their_time_also_between_those_that_are_
     view = RunView(None, None, 0.0, curves={"train/epoch": curve}, clock=([0, 100], [7.0, 57.0]))  # type: ignore[arg-type]
     assert places(view, "epoch", [50]) == [1.0]
     assert places(view, "time", [50]) == [32.0]
-    look = Look().next_axis(view)
-    assert [look.axis, look.next_axis(view).axis, look.next_axis(view).next_axis(view).axis] == [
+    look = Look().next_axis([view])
+    assert [look.axis, look.next_axis([view]).axis, look.next_axis([view]).next_axis([view]).axis] == [
         "epoch",
         "time",
         "step",
     ]
     assert Look("epoch", span=(0.5, 1.0)).window(view) == (25, 51)
-    assert Look().next_axis(None).axis == "step", "a run without epochs"
+    assert Look().next_axis([]).axis == "step", "no run yet"
 
 
 def test_zooming_keeps_the_cursor_in_place_and_ends_at_the_whole() -> None:
@@ -68,8 +70,10 @@ def test_zooming_keeps_the_cursor_in_place_and_ends_at_the_whole() -> None:
     assert look.zoomed(2.0, (12.5, 62.5), 100.0).span is None
     assert Look().zoomed(0.5, (0.0, 100.0), 100.0).span == (50.0, 100.0), "without one about the newest"
     assert look.panned(-1.0, (12.5, 62.5)).span == (0.0, 50.0)
-    assert Look(span=(10.0, 20.0), cursor=19.5).moved(0.1, (10.0, 20.0)).span == (12.5, 22.5), "the part follows"
-    assert Look().moved(-0.1, (0.0, 100.0)).cursor == pytest.approx(90.0)
+    assert Look(span=(10.0, 20.0), cursor=19.5).moved(0.1, (10.0, 20.0), 100.0).span == (12.5, 22.5), "the part follows"
+    assert Look().moved(-0.1, (0.0, 100.0), 100.0).cursor == pytest.approx(90.0)
+    assert Look().moved(-0.1, (0.0, 100.0), 75.0).cursor == pytest.approx(65.0), "it begins at the last value"
+    assert Look().moved(0.1, (0.0, 100.0), 75.0).cursor == 75.0
 
 
 async def test_keys_change_axis_cursor_zoom_scale_and_smoothing_of_a_run(make: Any, shown: Any) -> None:

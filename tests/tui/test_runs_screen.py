@@ -127,7 +127,20 @@ async def test_filter_sort_and_marks_lead_to_a_comparison_at_every_size(make: An
         assert text.count("A") > 3, "the letters stand along the lines"
         await pilot.press("end")
         await shown(pilot, "settings that differ", "seed", "300  150")
-        await pilot.press("x")
+        await pilot.press("shift+left", "shift+left")
+        text = await shown(pilot, "training loss, smoothed at step ", "A large batch 1.", "B small batch —")
+        assert int(text.partition("at step ")[2].split()[0]) in range(150, 300), "where the shorter one has ended"
+        await pilot.press("h")
+        await shown(pilot, " epoch")
+        await pilot.press("h")
+        await shown(pilot, " time", "0:30")
+        await pilot.press("h", *["plus"] * 5)
+        text = await shown(pilot, "step")
+        assert text.count("A") > 3, "the letters stand along the part that is shown"
+        assert "└ 0 " not in text
+        await pilot.press("z", "z", "z")
+        await shown(pilot, "training loss  A large batch")
+        await pilot.press("z", "0", "x")
         await shown(pilot, "perplexity  A large batch")
         await pilot.press("escape")
         await shown(pilot, "2 found", "2 marked")
@@ -175,13 +188,20 @@ async def test_a_run_is_started_again_with_changes_that_were_checked(
         await shown(pilot, "quickstart")
         await pilot.press("3")
         await shown(pilot, "text.txt")
-        await pilot.press("R", *"train.stepss=7")
-        await shown(pilot, "--set: train.stepss: not an option of train stage 'demo'", "Did you mean 'steps'?")
-        await pilot.press("ctrl+r")
-        await pilot.press(*["backspace"] * 4, *"s=7")
-        await shown(pilot, "checks clean, 1 value changed")
+        await pilot.press("R")
+        await shown(pilot, f"Run {recorded.run.id} again?", "dataset.path")
+        await pilot.press("+")
+        await shown(pilot, "Another value")
+        await pilot.press(*"train.stepss=7", "enter")
+        await shown(pilot, f"{recorded.run.id} cannot be started so", "not an option of train stage 'demo'")
+        await pilot.press("escape")
+        await shown(pilot, "again?")
+        await pilot.press("+")
+        await shown(pilot, "Another value")
+        await pilot.press(*"train.steps=7", "enter")
+        await shown(pilot, "▸ dataset.path", "train.steps", "changed here")
         assert started == []
-        await pilot.press("ctrl+r", "ctrl+r")
+        await pilot.press("enter", "enter")
         await shown(pilot, "step 5")
     ((train, command),) = started
     assert train["steps"] == 7

@@ -71,13 +71,15 @@ def _as_json(found: list[Compared], with_curves: bool) -> dict[str, Any]:
 
 def _curves(one: Compared) -> dict[str, Any]:
     """Thinned to some 2,000 points: step, mean, lowest and highest value of each."""
+    from tuiftune.run.compare import SERIES
     from tuiftune.run.summary import json_number
+
+    curves = {series.key: one.curves[series.key] for series in SERIES if one.curves.get(series.key)}
 
     return {
         name: [
             {"step": step, "mean": json_number(mean), "low": json_number(low), "high": json_number(high)}
             for step, mean, low, high in zip(curve.steps, curve.means, curve.lows, curve.highs, strict=True)
         ]
-        for name, curve in one.curves.items()
-        if len(curve)
+        for name, curve in curves.items()
     }

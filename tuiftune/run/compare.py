@@ -6,13 +6,13 @@ import json
 import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tuiftune import units
 from tuiftune.errors import StoreError, TuiftuneError
 from tuiftune.run.folder import Run
-from tuiftune.run.metrics_db import Curve, CurveFollower, MetricsReader
+from tuiftune.run.metrics_db import ClockFollower, Curve, CurveFollower, MetricsReader
 from tuiftune.run.smoothing import smooth
 from tuiftune.run.summary import RunSummary, summarize
 
@@ -35,16 +35,21 @@ class Series:
     title: str
     unit: str = ""
     jumps: bool = False
-    """From step to step: it is drawn smoothed."""
+    """From step to step: it is drawn smoothed, unless that is not wanted."""
 
 
+LOSS = "train/loss"
 SERIES = (
-    Series("train/loss", "training loss, smoothed", jumps=True),
+    Series(LOSS, "training loss", jumps=True),
     Series("eval/perplexity", "perplexity"),
-    Series("train/tokens_per_s", "speed, smoothed", "tokens/s", jumps=True),
+    Series("train/tokens_per_s", "speed", "tokens/s", jumps=True),
     Series("train/learning_rate", "learning rate"),
-    Series("train/grad_norm", "gradient norm, smoothed", jumps=True),
+    Series("train/grad_norm", "gradient norm", jumps=True),
 )
+EPOCHS = "train/epoch"
+"""Read too, always whole: by it a run's steps are epochs."""
+Window = tuple[int, int]
+"""The first and the last step of a part that is looked at."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Compared:
     curves: Mapping[str, Curve] = field(default_factory=dict)
     drawn: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Of each curve the values to draw: smoothed where it jumps."""
+    clock: tuple[Sequence[float], Sequence[float]] = ((), ())
+    """Steps, and how many seconds after the run's start each was."""
     problem: str | None = None
     """What could not be read, as a sentence."""
 
@@ -78,9 +85,10 @@ class Comparing:
             raise TuiftuneError("a run is not compared with itself: name different ones")
         self._ones = [_One(letter, run, points) for letter, run in zip(LETTERS, runs, strict=False)]
 
-    def look(self) -> list[Compared]:
-        """How they stand. Raises RunNotFound where one was deleted."""
-        return [one.look() for one in self._ones]
+    def look(self, windows: Mapping[str, Window | None] | None = None, smoothing: float = 1.0) -> list[Compared]:
+        """How they stand. `windows`: of the run with this letter only these steps, as fine as the points allow;
+        `smoothing`: so many times as long as usual, 0 for none. Raises RunNotFound where one was deleted."""
+        return [one.look((windows or {}).get(one.letter), smoothing) for one in self._ones]
 
     def close(self) -> None:
         for one in self._ones:
@@ -91,30 +99,44 @@ class _One:
     """One of the runs that are compared."""
 
     def __init__(self, letter: str, run: Run, points: int) -> None:
-        self._letter, self._run = letter, run
+        self.letter, self._run = letter, run
         self._settings = settings_of(run)
         self.reader = MetricsReader(run.metrics_file)
-        self._followers = {series.key: CurveFollower(self.reader, series.key, points) for series in SERIES}
+        keys = [*(series.key for series in SERIES), EPOCHS]
+        self._followers = {key: CurveFollower(self.reader, key, points) for key in keys}
+        self._clock = ClockFollower(self.reader, LOSS)
         self._latest: Compared | None = None
+        self._looked_at: tuple[Window | None, float] = (None, 1.0)
 
-    def look(self) -> Compared:
-        summary, problem = summarize(self._run), None
+    def look(self, window: Window | None, smoothing: float) -> Compared:
+        summary, before = summarize(self._run), self._latest
         try:
-            if not self.reader.changed() and self._latest is not None:
-                curves, drawn = self._latest.curves, self._latest.drawn
-            else:
-                curves = {key: follower.update() for key, follower in self._followers.items()}
-                drawn = {series.key: _drawn(series, curves[series.key]) for series in SERIES}
+            if self.reader.changed() or before is None:
+                for follower in self._followers.values():
+                    follower.update()
+                self._clock.update(self._followers[LOSS].curve.steps)
+            elif self._looked_at == (window, smoothing):
+                return self._keep(replace(before, summary=summary))
+            self._looked_at = (window, smoothing)
+            curves = {
+                key: one.curve if window is None or key == EPOCHS else one.within(*window)
+                for key, one in self._followers.items()
+            }
         except StoreError as error:
-            curves, drawn, problem = {}, {}, str(error)
             for follower in self._followers.values():
                 follower.reset()
-        self._latest = Compared(self._letter, summary, self._settings, curves, drawn, problem)
-        return self._latest
+            return self._keep(Compared(self.letter, summary, self._settings, problem=str(error)))
+        drawn = {series.key: _drawn(series, curves[series.key], smoothing) for series in SERIES}
+        clock = self._clock.since(summary.started)
+        return self._keep(Compared(self.letter, summary, self._settings, curves, drawn, clock))
+
+    def _keep(self, found: Compared) -> Compared:
+        self._latest = None if found.problem else found
+        return found
 
 
-def _drawn(series: Series, curve: Curve) -> Sequence[float]:
-    return smooth(curve.steps, curve.means) if series.jumps else curve.means
+def _drawn(series: Series, curve: Curve, smoothing: float) -> Sequence[float]:
+    return smooth(curve.steps, curve.means, smoothing) if series.jumps and smoothing else curve.means
 
 
 # ------------------------------------------------------------------------------------------------- settings

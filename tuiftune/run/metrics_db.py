@@ -413,6 +413,10 @@ def level_of(span: float, points: int) -> int:
     return next((level for level in range(LEVELS) if span / FANOUT**level <= points), LEVELS)
 
 
+FEW = 256
+"""A series with no more values than that is drawn as it is, however closely one looks."""
+
+
 class CurveFollower:
     """A series kept thinned in memory; each `update` reads only what is new."""
 
@@ -450,3 +454,35 @@ class CurveFollower:
         )
         self._next = int(self.curve.steps[-1])
         return self.curve
+
+    def within(self, first: int, last: int) -> Curve:
+        """Steps `first` to `last` as fine as `points` allow, with some of what lies beside them; the whole curve where
+        it has few values."""
+        level = level_of((last - first) * 1.25, self._points)
+        if level and len(self.curve) <= FEW:
+            return self.curve
+        margin = max(1, (last - first) // 8)
+        return self._reader.curve(self._series, level, max(0, first - margin), last + margin)
+
+
+class ClockFollower:
+    """When steps of a series were recorded, in seconds since 1970; each `update` looks up only new ones."""
+
+    def __init__(self, reader: MetricsReader, series: str) -> None:
+        self._reader, self._series = reader, series
+        self.steps: list[float] = []
+        self.times: list[float] = []
+
+    def update(self, steps: Sequence[float]) -> None:
+        """Know them all, and nothing of others: a step that was read before may be one of a rewound part."""
+        known = self.steps
+        keep = (
+            len(known) - 1 if known and list(steps[: len(known) - 1]) == known[:-1] else 0
+        )  # the last bucket may grow
+        found = self._reader.times(self._series, steps[keep:])
+        self.steps = [*known[:keep], *steps[keep : keep + len(found)]]
+        self.times = [*self.times[:keep], *found]
+
+    def since(self, start: float) -> tuple[list[float], list[float]]:
+        """The steps, and how many seconds after `start` each was."""
+        return self.steps, [when - start for when in self.times]

@@ -13,7 +13,7 @@ from tuiftune.errors import StoreError
 from tuiftune.run.alerts import Alert, Alerts, read_seen, seen_file
 from tuiftune.run.card import Card, Healed, card_of, healings
 from tuiftune.run.folder import Run, State, state_of
-from tuiftune.run.metrics_db import Curve, CurveFollower, MetricRow, MetricsReader, SampleRow, level_of
+from tuiftune.run.metrics_db import ClockFollower, Curve, CurveFollower, MetricRow, MetricsReader, SampleRow
 from tuiftune.run.notes import read_notes
 from tuiftune.run.progress import Pipeline
 from tuiftune.run.smoothing import smooth
@@ -26,20 +26,20 @@ from tuiftune.tui.gpu_history import GpuHistory
 from tuiftune.tui.log_tail import LogTail
 from tuiftune.tui.messages import PromptSamples, RunView
 
+EPOCHS = "train/epoch"
+"""Of the whole run, whatever part is looked at: other steps are found by it too."""
 SERIES = (
     "train/loss",
     "train/learning_rate",
     "train/grad_norm",
     "train/tokens_per_s",
-    "train/epoch",
+    EPOCHS,
     "eval/loss",
     "eval/perplexity",
     "eval/bits_per_byte",
 )
 SMOOTHED = ("train/loss", "train/tokens_per_s", "train/grad_norm")
 """Those that jump from step to step."""
-FEW = 256
-"""A series with no more values than that is drawn as it is, however closely one looks."""
 SAMPLES_KEPT = 100
 """Of each prompt, the newest."""
 
@@ -87,7 +87,7 @@ class Record:
         self.pipeline = Pipeline()
         self.facts: dict[str, Any] = {}
         self.smoothed: dict[str, list[float]] = {}
-        self.clock: tuple[list[float], list[float]] = ([], [])
+        self.clock = ClockFollower(self._reader, "train/loss")
         self.smoothing = 1.0
         self.window: tuple[int, int] | None = None
         self._seen_of_window: dict[str, Curve] = {}
@@ -130,7 +130,7 @@ class Record:
         self.pipeline.progress(self._reader.progress())
         for follower in self.curves.values():
             follower.update()
-        self._tell_time()
+        self.clock.update(self.curves["train/loss"].curve.steps)
         self._look_closer()
         self._smooth()
         self.baseline = self._reader.at("eval/perplexity", 0)
@@ -162,15 +162,10 @@ class Record:
     def _look_closer(self) -> None:
         if self.window is None:
             return
-        first, last = self.window
-        margin = max(1, (last - first) // 8)
-        level = level_of((last - first) * 1.25, self._points)
-        for name, follower in self.curves.items():
-            coarse = follower.curve
-            finer = level == 0 or len(coarse) > FEW  # a series with few values is whole already
-            self._seen_of_window[name] = (
-                self._reader.curve(name, level, max(0, first - margin), last + margin) if finer else coarse
-            )
+        self._seen_of_window = {
+            name: follower.curve if name == EPOCHS else follower.within(*self.window)
+            for name, follower in self.curves.items()
+        }
 
     def _smooth(self) -> None:
         shown = self.shown
@@ -179,14 +174,6 @@ class Record:
             curve = shown.get(name)
             if curve:
                 self.smoothed[name] = smooth(curve.steps, curve.means, self.smoothing)
-
-    def _tell_time(self) -> None:
-        """When each step of the loss was; only new ones are looked up."""
-        steps = self.curves["train/loss"].curve.steps
-        known, times = self.clock
-        keep = len(known) - 1 if known and steps[: len(known) - 1] == known[:-1] else 0  # the last bucket may grow
-        found = self._reader.times("train/loss", steps[keep:])
-        self.clock = ([*known[:keep], *steps[keep : keep + len(found)]], [*times[:keep], *found])
 
     def _read_events(self) -> None:
         rows = self._reader.events(self._last_event)
@@ -349,7 +336,7 @@ class RunReader:
             card=self._carded(state),
             curves=record.shown,
             smoothed=record.smoothed,
-            clock=(record.clock[0], [when - state.started for when in record.clock[1]]),
+            clock=record.clock.since(state.started),
             baseline=record.baseline,
             best=record.best,
             devices=self._devices.seen(),

@@ -10,8 +10,8 @@ from textual.app import ComposeResult
 from textual.containers import Container
 
 from tuiftune.tui.messages import CurvesWanted, GpusWanted, RunView
-from tuiftune.tui.panes.chart_axis import Look, places, times_on
 from tuiftune.tui.widgets.chart import HLine, Line, LineChart
+from tuiftune.tui.widgets.look import Look, places, times_on
 
 LOG_FROM = 20.0
 """Perplexities that differ by more than this factor are drawn on a logarithmic axis."""
@@ -109,23 +109,8 @@ class ChartsPane(Container):
     def change(self, what: str, amount: float = 0.0) -> None:
         """Another axis, scale, smoothing, cursor, zoom or part: what a key asks for."""
         chart = self._charts[self._full or "loss"]
-        shown = chart.shown
-        if what == "axis":
-            self._look(self.look.next_axis(self._view))
-        elif what == "scale":
-            self._look(self.look.next_scale())
-        elif what == "smoothing":
-            self._look(self.look.next_smoothing())
-        elif what == "all":
-            self._look(Look(self.look.axis, None, None, self.look.log, self.look.smoothing))
-        elif shown is None:
-            return
-        elif what == "cursor":
-            self._look(self.look.moved(amount / max(1, chart.size.width - 8), shown))
-        elif what == "pan":
-            self._look(self.look.panned(amount, shown))
-        elif what == "zoom":
-            self._look(self.look.zoomed(amount, shown, self._whole))
+        runs = [self._view] if self._view is not None else []
+        self._look(self.look.changed(what, amount, chart, self._whole, runs))
 
     def _look(self, look: Look) -> None:
         before, self.look = self.look, look

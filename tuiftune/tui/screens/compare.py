@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -16,13 +16,15 @@ from textual.message import Message
 
 from tuiftune.comparison import GAP, GridRow, grid, starred
 from tuiftune.errors import TuiftuneError
-from tuiftune.run.compare import LETTERS, SERIES, Compared, Comparing, Result, caution, differing, results
+from tuiftune.run.compare import LETTERS, SERIES, Compared, Comparing, Result, Window, caution, differing, results
 from tuiftune.run.folder import ACTIVE, Run
 from tuiftune.text import one_line
+from tuiftune.tui.palette import MORE
 from tuiftune.tui.panes.rows import Row, Span, fit, row_cells, wrap
 from tuiftune.tui.panes.scrolled import Scrolled
 from tuiftune.tui.screens.place import Place
 from tuiftune.tui.widgets.glyphs import STATE_MARKS
+from tuiftune.tui.widgets.look import Look, look_bindings, places
 from tuiftune.tui.widgets.overlaid import STYLES, css
 from tuiftune.tui.widgets.overlay import OverlayChart
 from tuiftune.tui.widgets.run_columns import tone_of
@@ -40,6 +42,8 @@ class ComparisonRead(Message):
     """A look at the runs; `error` says why there is none."""
 
     compared: Sequence[Compared]
+    asked: tuple[Mapping[str, Window | None], float]
+    """Which part of each run, and how much smoothed."""
     error: str | None = None
 
     def can_replace(self, message: Message) -> bool:
@@ -123,6 +127,11 @@ class ComparePane(Scrolled):
         return spans
 
 
+def _end_of(one: Compared, axis: str) -> float:
+    """Where on the x axis its last value is."""
+    return max(places(one, axis, one.clock[0][-1:]), default=0.0)
+
+
 def _style(one: Compared) -> str:
     return STYLES[LETTERS.index(one.letter)]
 
@@ -141,6 +150,7 @@ class CompareScreen(Place):
         Binding("X", "next(-1)", "Curve before", show=False),
         Binding("f", "full", "Whole screen"),
         Binding("escape", "close", "Back"),
+        *look_bindings(MORE),
     ]
     CSS = """
     CompareScreen {
@@ -162,6 +172,9 @@ class CompareScreen(Place):
         self._reading = threading.Lock()
         """The readers belong to one thread at a time."""
         self._ended = False
+        self._asked: tuple[Mapping[str, Window | None], float] = ({}, 1.0)
+        """What is looked at."""
+        self.look = Look()
         self._at = 0
         self._compared: Sequence[Compared] = ()
         self._error: str | None = None
@@ -189,19 +202,24 @@ class CompareScreen(Place):
             self._look()
 
     def _look(self) -> None:
-        self.run_worker(self._read, thread=True, exit_on_error=False)
+        asked = self._asked
+        self.run_worker(lambda: self._read(asked), thread=True, exit_on_error=False)
 
-    def _read(self) -> None:
-        """In a thread, which gives up where another one reads."""
+    def _read(self, asked: tuple[Mapping[str, Window | None], float]) -> None:
+        """In a thread, which gives up where another one reads: what is wanted by then is read once that has told."""
         if not self._reading.acquire(blocking=False):
             return
+        found: Sequence[Compared] = ()
+        error: str | None = None
         try:
-            if not self._ended:
-                self.post_message(ComparisonRead(tuple(self._comparing.look())))
-        except TuiftuneError as error:
-            self.post_message(ComparisonRead((), str(error)))
+            if self._ended:
+                return
+            found = tuple(self._comparing.look(*asked))
+        except TuiftuneError as raised:
+            error = str(raised)
         finally:
             self._reading.release()
+        self.post_message(ComparisonRead(found, asked, error))
 
     def _end(self) -> None:
         with self._reading:
@@ -211,12 +229,14 @@ class CompareScreen(Place):
         """Where a run was deleted meanwhile, what was seen last stays, and it is said."""
         self._error = message.error
         self._compared = message.compared or self._compared
+        if message.asked != self._asked:  # another part is wanted by now
+            self._look()
         self._draw()
 
     def _draw(self) -> None:
         self.pane.show(self._compared, self._error)
         if self._compared:
-            self.chart.show_series(self._compared, SERIES[self._at])
+            self.chart.show_series(self._compared, SERIES[self._at], self.look)
 
     def action_next(self, steps: int) -> None:
         """The next figure that any of them has."""
@@ -224,6 +244,16 @@ class CompareScreen(Place):
             self._at = (self._at + steps) % len(SERIES)
             if any(one.curves.get(SERIES[self._at].key) for one in self._compared):
                 break
+        self._draw()
+
+    def action_chart(self, what: str, amount: float) -> None:
+        """Look at the curves otherwise."""
+        whole = max((_end_of(one, self.look.axis) for one in self._compared), default=0.0)
+        self.look = self.look.changed(what, amount, self.chart, whole, self._compared)
+        asked = ({one.letter: self.look.window(one) for one in self._compared}, self.look.smoothing)
+        if asked != self._asked:
+            self._asked = asked
+            self._look()
         self._draw()
 
     def action_full(self) -> None:

@@ -24,22 +24,8 @@ from tuiftune.tui.panes.samples import SamplesPane
 from tuiftune.tui.panes.why import WhyPane, something_to_tell
 from tuiftune.tui.screens.alerts import AlertsScreen
 from tuiftune.tui.screens.place import Place
+from tuiftune.tui.widgets.look import look_bindings
 
-CHART_KEYS = (
-    ("h", "h", "axis", 0, "X axis: steps, epochs, time"),
-    ("y", "y", "scale", 0, "Y axis: logarithmic or not"),
-    ("z", "z", "smoothing", 0, "Smooth more, less or not at all"),
-    ("left", "←", "cursor", -1, "Cursor to the left"),
-    ("right", "→", "cursor", 1, "Cursor to the right"),
-    ("shift+left", "shift ←", "cursor", -10, "Cursor far to the left"),
-    ("shift+right", "shift →", "cursor", 10, "Cursor far to the right"),
-    ("plus,equals_sign", "+", "zoom", 0.5, "Zoom in"),
-    ("minus", "-", "zoom", 2.0, "Zoom out"),
-    ("left_parenthesis", "(", "pan", -0.25, "Pan to the left"),
-    ("right_parenthesis", ")", "pan", 0.25, "Pan to the right"),
-    ("0", "0", "all", 0, "Whole curves, no cursor"),
-)
-"""Key, how it is called, what it changes and by how much, and what that is in words."""
 ON_HOLD = ("pausing", "paused")
 WITH_CARD = ("failed", "interrupted")
 """In these states what ended the run matters more than what its model wrote."""
@@ -77,12 +63,7 @@ class RunScreen(Place):
         Binding("t", "ask('sample')", "Sample"),
         Binding("a", "alerts", "Alerts, and what was done about them", show=False, id=f"{MORE}alerts"),
         Binding("escape", "back", "Back", show=False),
-        *(
-            Binding(
-                key, f"chart({what!r}, {amount})", words, show=False, id=f"{MORE}{what}{amount}", key_display=display
-            )
-            for key, display, what, amount, words in CHART_KEYS
-        ),
+        *look_bindings(MORE),
     ]
 
     def __init__(self, workspace: Path | None = None) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from tuiftune.run.compare import LETTERS, Compared, Series
-from tuiftune.tui.widgets.plot import Chart, Line
+from tuiftune.tui.widgets.plot import Chart, Line, within
 
 STYLES = tuple(f"run-{letter.lower()}" for letter in LETTERS)
 """Of each run's line, by its letter."""
@@ -27,8 +28,17 @@ def css(prefix: str) -> str:
     )
 
 
-def lines_of(compared: Sequence[Compared], series: Series) -> list[Line]:
-    """For each run that has the series its line, and its letter along it."""
+Places = Callable[[Compared, Sequence[float]], Sequence[float]]
+"""Where steps of a run lie on the x axis."""
+
+
+def lines_of(
+    compared: Sequence[Compared],
+    series: Series,
+    places: Places | None = None,
+    span: tuple[float, float] | None = None,
+) -> list[Line]:
+    """For each run that has the series its line, and its letter along what of it is shown: `span`, or all."""
     lines: list[Line] = []
     letters: list[Line] = []
     for place, one in enumerate(compared):
@@ -36,18 +46,19 @@ def lines_of(compared: Sequence[Compared], series: Series) -> list[Line]:
         if not curve or not values:
             continue
         style = STYLES[LETTERS.index(one.letter)]
-        lines.append(Line(curve.steps, values, style, "", bad=curve.bad))
-        at = list(_places(curve.steps, (place + 0.5) / len(compared)))
-        points = Line(
-            [curve.steps[index] for index in at],
-            [values[index] for index in at],
-            style,
-            one.title[:NAME],
-            points=True,
-            sign=one.letter,
-        )
-        letters.append(points)
+        at = places(one, curve.steps) if places else curve.steps
+        line = Line(at, values, style, one.title[:NAME], bad=curve.bad, sign=one.letter)
+        lines.append(line)
+        shown = line if span is None else within(line, *span)
+        if len(shown.steps):
+            letters.append(_letters(shown, (place + 0.5) / len(compared)))
     return [*lines, *letters]
+
+
+def _letters(line: Line, offset: float) -> Line:
+    at = list(_places(line.steps, offset))
+    steps, values = [line.steps[index] for index in at], [line.values[index] for index in at]
+    return replace(line, steps=steps, values=values, label="", points=True, bad=None)
 
 
 def _places(steps: Sequence[float], offset: float) -> Iterator[int]:
@@ -71,9 +82,19 @@ def wants_log(lines: Sequence[Line], series: Series) -> bool:
     return bool(values) and max(values) > LOG_FROM * min(values)
 
 
-def chart_of(compared: Sequence[Compared], series: Series) -> Chart:
-    """Title and unit say what it is, and where the axis is logarithmic."""
-    lines = lines_of(compared, series)
-    log = wants_log(lines, series)
+def chart_of(
+    compared: Sequence[Compared],
+    series: Series,
+    *,
+    log: bool | None = None,
+    smoothed: bool = True,
+    places: Places | None = None,
+    span: tuple[float, float] | None = None,
+) -> Chart:
+    """Title and unit say what it is, whether it is smoothed, and where the axis is logarithmic (None: as it helps)."""
+    lines = lines_of(compared, series, places, span)
+    if log is None:
+        log = wants_log(lines, series)
+    title = f"{series.title}, smoothed" if series.jumps and smoothed else series.title
     unit = ", ".join(filter(None, (series.unit, "logarithmic" if log else "")))
-    return Chart(series.title, unit, lines, (), "step", log, empty=f"no {series.title} in any of them yet")
+    return Chart(title, unit, lines, (), "step", log, empty=f"no {series.title} in any of them yet", span=span)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar
 
 from tuiftune.run.compare import Compared, Series
 from tuiftune.tui.widgets.chart import LineChart
+from tuiftune.tui.widgets.look import Look, places
 from tuiftune.tui.widgets.overlaid import STYLES, chart_of, css
 
 
@@ -16,15 +18,32 @@ class OverlayChart(LineChart):
     help_title: ClassVar[str] = "Curves"
     help_text: ClassVar[str] = (
         "Every run's curve with its letter along it; what jumps from step to step is smoothed. The axis is logarithmic "
-        "where the values are far apart. x shows the next figure."
+        "where the values are far apart. x shows the next figure. The left and right arrows move a cursor, and the "
+        "legend tells each run's value there; + and - zoom about it, ( and ) pan, 0 shows all again. h lets the x axis "
+        "measure steps, epochs or time since each run's start, y makes the y axis logarithmic, z smooths more or less."
     )
     COMPONENT_CLASSES = {f"line-chart--{name}" for name in STYLES}
     DEFAULT_CSS = f"OverlayChart {{ {css('line-chart')} }}"
 
-    def show_series(self, compared: Sequence[Compared], series: Series) -> None:
-        """Draw a series of all runs that have it."""
-        chart = chart_of(compared, series)
-        if chart.title != self._chart.title:
-            self._view = None
-        self._chart = chart
+    def __init__(self, *, title: str, empty: str) -> None:
+        super().__init__(title=title, empty=empty)
+        self._drawn: tuple[str, str] | None = None
+        """The figure that is drawn, and over what: another one has axes of its own."""
+
+    def show_series(self, compared: Sequence[Compared], series: Series, look: Look) -> None:
+        """Draw a series of all runs that have it, looked at so."""
+        axis = look.x_axis()
+        chart = chart_of(
+            compared,
+            series,
+            log=look.log,
+            smoothed=bool(look.smoothing),
+            places=lambda one, steps: places(one, look.axis, steps),
+            span=look.span,
+        )
+        if (series.title, axis.label) != self._drawn:
+            self._drawn, self._view = (series.title, axis.label), None
+        self._chart = dataclasses.replace(
+            chart, x_label=axis.label, least_x=axis.least, clock=axis.clock, cursor=axis.cursor
+        )
         self._redraw()

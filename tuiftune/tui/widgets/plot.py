@@ -36,6 +36,8 @@ STYLES = ("raw", "smooth", "eval", "best", "speed", "rate", "baseline")
 """What a Line or an HLine may be drawn as."""
 MIN_WIDTH, MIN_HEIGHT = 16, 4
 """Below this only the title row with its figures is drawn."""
+NOTHING = "—"
+"""In the legend: there is no value where the cursor is."""
 INSIDE = 1 + 1e-6
 """Up to this height a value is inside of the chart; rounding may lift one over 1."""
 ALIGNED_LABELS = 5
@@ -202,11 +204,14 @@ def _crossing(line: Line, after: int, edge: float) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def value_at(line: Line, step: float) -> float:
-    """The value at the step nearest to `step`; NaN where the line has none."""
-    at = bisect.bisect_left(line.steps, step)
+def value_at(line: Line, step: float) -> float | None:
+    """The value at the step nearest to `step`; None further from the line than its last two values are apart."""
+    steps = line.steps
+    at = bisect.bisect_left(steps, step)
     near = [index for index in (at - 1, at) if 0 <= index < len(line.values)]
-    return line.values[min(near, key=lambda index: abs(line.steps[index] - step))] if near else math.nan
+    if not near or (len(steps) > 1 and not steps[0] <= step <= steps[-1] + steps[-1] - steps[-2]):
+        return None
+    return line.values[min(near, key=lambda index: abs(steps[index] - step))]
 
 
 def _top(chart: Chart) -> float:
@@ -288,7 +293,8 @@ def _legend(chart: Chart, signs: Signs) -> list[tuple[str, str, str, str]]:
         if line.label and len(line.values):
             usual = _point(line, signs) if line.points else signs.raw if line.style == "raw" else signs.smooth
             value = line.values[-1] if chart.cursor is None else value_at(line, chart.cursor)
-            found.append((line.sign or usual, one_line(line.label, 30), units.figure(value), line.style))
+            text = NOTHING if value is None else units.figure(value)
+            found.append((line.sign or usual, one_line(line.label, 30), text, line.style))
     for mark in chart.marks:
         if mark.label:
             found.append((signs.mark, one_line(mark.label, 30), units.figure(mark.value), mark.style))
