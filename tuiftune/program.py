@@ -6,7 +6,7 @@ import os
 import sys
 
 from tuiftune.errors import TuiftuneError
-from tuiftune.tui import guard
+from tuiftune.tui import garbage, guard
 
 COMPLETE = "_TUIFTUNE_COMPLETE"
 """A shell that wants completions says so in this variable: the scripts of `tuiftune completion` do."""
@@ -30,6 +30,7 @@ def dashboard(run: str | None = None) -> int:
 
     The terminal has to be one that can be drawn on, see `guard.refuse`.
     """
+    garbage.collect_later()
     guard.prepare()
     from tuiftune.paths import find_workspace
     from tuiftune.tui.app import run_dashboard

@@ -211,8 +211,7 @@ class TuiftuneApp(App[None]):
             await self.switch_mode("run")
             self.set_timer(HELD_S, self._held.close)
         self._machine.start()
-        for event in opening.typed:
-            self.post_message(event)
+        opening.place_is_there()
         self.theme_changed_signal.subscribe(self, self._remember_theme)
         collect_seldom(self)
 

@@ -1,14 +1,20 @@
-"""Python's garbage collector, kept from walking all that Textual has made several times a second: 0.1 s each, in which
-no key is answered."""
+"""Python's garbage collector, kept from walking all that Textual makes: at the start, where none of it is garbage yet,
+and later several times a second, 0.1 s each, in which no key is answered."""
 
 from __future__ import annotations
 
 import gc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from textual.app import App
+if TYPE_CHECKING:
+    from textual.app import App
 
 COLLECTED_S = 60.0
+
+
+def collect_later() -> None:
+    """Nothing is collected until `collect_seldom`. For a process that is the dashboard's own."""
+    gc.disable()
 
 
 def collect_seldom(app: App[Any]) -> None:

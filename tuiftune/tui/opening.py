@@ -17,8 +17,8 @@ class Opening(Screen[None]):
     def __init__(self, painted: Callable[[], object]) -> None:
         super().__init__()
         self.top = TopPane()
-        self.typed: list[events.Key | events.Paste] = []
-        """Meant for the place to come."""
+        self._typed: list[events.Key | events.Paste] | None = []
+        """Meant for the place to come; None once it is there."""
         self._painted = painted
 
     def compose(self) -> ComposeResult:
@@ -28,10 +28,22 @@ class Opening(Screen[None]):
         self.call_after_refresh(self._painted)
 
     def on_key(self, event: events.Key) -> None:
-        self.typed.append(events.Key(event.key, event.character))  # one that has been sent on is not sent on again
+        self._hand_over(events.Key(event.key, event.character))  # one that has been sent on is not sent on again
         event.stop()
         event.prevent_default()
 
     def on_paste(self, event: events.Paste) -> None:
-        self.typed.append(events.Paste(event.text))
+        self._hand_over(events.Paste(event.text))
         event.stop()
+
+    def place_is_there(self) -> None:
+        """It gets what was typed, and what comes here only now: keys wait while this screen makes way."""
+        typed, self._typed = self._typed or [], None
+        for event in typed:
+            self._hand_over(event)
+
+    def _hand_over(self, event: events.Key | events.Paste) -> None:
+        if self._typed is None:
+            self.app.post_message(event)
+        else:
+            self._typed.append(event)

@@ -47,6 +47,8 @@ class Rows(Widget):
     """
 
     _drawn: Sequence[Row] = ()
+    _drawn_for: tuple[int, int] = (0, 0)
+    """The width and the height that they were drawn for."""
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
         """What to show in `width` x `height` cells; rows beyond the height are left out."""
@@ -75,20 +77,26 @@ class Rows(Widget):
         width, height = self.content_size
         if not width or not height:  # hidden, or not laid out yet
             return
-        before = self._drawn
-        rows = self.guarded_rows(width, height)
-        self._drawn = rows + [()] * (height - len(rows))
-        if len(before) != height:
+        before, drawn_for = self._drawn, self._drawn_for
+        self._draw()
+        if self._drawn_for != drawn_for:
             self.refresh()
             return
         changed = [y for y, (old, new) in enumerate(zip(before, self._drawn, strict=True)) if old != new]
         if changed:
             self.refresh(*(Region(0, y, width, 1) for y in changed))
 
+    def _draw(self) -> None:
+        width, height = self._drawn_for = self.content_size
+        rows = self.guarded_rows(width, height)
+        self._drawn = rows + [()] * (height - len(rows))
+
     def on_resize(self) -> None:
         self.redraw()
 
     def render_line(self, y: int) -> Strip:
+        if self._drawn_for != self.content_size:  # a frame that comes before `on_resize` shows it all the same
+            self._draw()
         width, base = self.content_size.width, self.rich_style
         if y >= len(self._drawn):
             return Strip.blank(width, base)

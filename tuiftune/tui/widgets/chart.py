@@ -81,6 +81,8 @@ class LineChart(Widget):
         self._chart = Chart(title, unit, (), (), "step", empty=empty)
         self._view: View | None = None
         self._rows: list[Row] = []
+        self._drawn_for: tuple[int, int] = (0, 0)
+        """The width and the height that they were drawn for."""
 
     def show(
         self,
@@ -153,7 +155,17 @@ class LineChart(Widget):
         width, height = self.content_size
         if not width or not height:  # hidden, or not laid out yet
             return
-        before = self._rows
+        before, drawn_for = self._rows, self._drawn_for
+        self._draw()
+        if self._drawn_for != drawn_for:
+            self.refresh()
+            return
+        changed = [y for y, (old, new) in enumerate(zip(before, self._rows, strict=True)) if old != new]
+        if changed:
+            self.refresh(*(Region(0, y, width, 1) for y in changed))
+
+    def _draw(self) -> None:
+        width, height = self._drawn_for = self.content_size
         try:
             self._view = view_of(self._chart, self._view)
             self._rows = draw(self._chart, self._view, width, height, ASCII if ascii_only() else BRAILLE)
@@ -161,14 +173,10 @@ class LineChart(Widget):
             self.log.error(repr(error))
             self._view = None
             self._rows = failed(self._chart.title, error, width, height)
-        if len(before) != height:
-            self.refresh()
-            return
-        changed = [y for y, (old, new) in enumerate(zip(before, self._rows, strict=True)) if old != new]
-        if changed:
-            self.refresh(*(Region(0, y, width, 1) for y in changed))
 
     def render_line(self, y: int) -> Strip:
+        if self._drawn_for != self.content_size:  # a frame that comes before `on_resize` shows it all the same
+            self._draw()
         width = self.content_size.width
         if y >= len(self._rows):
             return Strip.blank(width, self.rich_style)
