@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.timer import Timer
 
 from tuiftune.tui.messages import CurvesWanted, GpusWanted, RunView
 from tuiftune.tui.widgets.chart import HLine, Line, LineChart
@@ -18,6 +20,10 @@ LOG_FROM = 20.0
 
 SHOWN_FROM = {"perplexity": "-narrow", "rate": "-tall", "speed": "-tall", "grad_norm": "-alone", "gpu": "-alone"}
 """Charts that need room, with the class for it (app.tcss); the last ones are only shown on the whole screen."""
+AT_MOST_EVERY_S = 0.75
+"""Curves of a run that goes on: drawing them is most of what a look costs, and half a second moves them by no cell."""
+AT_LAST_S = 1.2
+"""What was passed over is drawn after this long, where nothing newer came."""
 AFTER_STEP_1 = "comes with the first step"
 DOTS_TO = 40
 """Up to so many evaluations each has a dot of its own."""
@@ -52,6 +58,8 @@ class ChartsPane(Container):
             self._charts[name].add_class(when)
         self._view: RunView | None = None
         self._shown: Sequence[Any] = ()
+        self._drawn_at = -math.inf
+        self._at_last: Timer | None = None
         self._full: str | None = None
         self._gpu: int | None = None
         """Which GPU is shown below the speed, of those that there are."""
@@ -131,15 +139,29 @@ class ChartsPane(Container):
         """How much the legends can say depends on the width."""
         if self._view is not None:
             self._shown = ()
-            self.show(self._view)
+            self._show(self._view)
 
     def show(self, view: RunView) -> None:
-        """Draw the curves of a run, where they differ from those drawn."""
+        """Draw the curves of a run, where they differ from those drawn; of one that goes on not at every look."""
+        if self._shown and view.state.active and time.monotonic() - self._drawn_at < AT_MOST_EVERY_S:
+            self._view = view
+            self._at_last = self._at_last or self.set_timer(AT_LAST_S, self._show_at_last)
+        else:
+            self._show(view)
+
+    def _show_at_last(self) -> None:
+        if self._view is not None:
+            self._show(self._view)
+
+    def _show(self, view: RunView) -> None:
+        if self._at_last is not None:
+            self._at_last.stop()
+            self._at_last = None
         gpus = view.gpu_curves if self._gpu is not None else None
         shown = (view.run, *view.curves.values(), *view.smoothed.values(), view.baseline, view.best, gpus)
         if len(shown) == len(self._shown) and all(a is b for a, b in zip(shown, self._shown, strict=True)):
             return
-        self._view, self._shown = view, shown
+        self._view, self._shown, self._drawn_at = view, shown, time.monotonic()
         ends = [curve.steps[-1] for curve in view.curves.values() if curve]
         reach = max(places(view, self.look.axis, sorted(ends)), default=0)
         self._whole = reach if self.look.span is None else max(reach, self._whole)

@@ -18,6 +18,9 @@ Row = Sequence[Span]
 
 TONES = ("title", "strong", "muted", "accent", "good", "warn", "bad", "rest", "blocks", "hit")
 
+PLAIN = "plain"
+"""The tone "" has it too: what a pane's own colour is Textual reckons anew each time, but of a part it remembers it."""
+
 
 class Rows(Widget):
     """Draws what `rows` returns. A failure in there is shown in the pane and the app stays up.
@@ -28,7 +31,7 @@ class Rows(Widget):
 
     help_text: ClassVar[str] = ""
     ALLOW_SELECT = False
-    COMPONENT_CLASSES = {f"rows--{tone}" for tone in TONES}
+    COMPONENT_CLASSES = {f"rows--{tone}" for tone in (*TONES, PLAIN)}
     DEFAULT_CSS = """
     Rows {
         width: 1fr;
@@ -97,7 +100,7 @@ class Rows(Widget):
     def render_line(self, y: int) -> Strip:
         if self._drawn_for != self.content_size:  # a frame that comes before `on_resize` shows it all the same
             self._draw()
-        width, base = self.content_size.width, self.rich_style
+        width, base = self.content_size.width, self.get_component_rich_style(f"rows--{PLAIN}")
         if y >= len(self._drawn):
             return Strip.blank(width, base)
         segments = [

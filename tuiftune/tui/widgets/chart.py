@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
+from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tuiftune.tui.panes.rows import PLAIN
 from tuiftune.tui.widgets.axes import LEAST_X, View
 from tuiftune.tui.widgets.glyphs import ascii_only
 from tuiftune.tui.widgets.plot import ASCII, BRAILLE, STYLES, Chart, HLine, Line, Row, as_text, draw, failed, view_of
@@ -47,7 +49,7 @@ class LineChart(Widget):
         "above the axis: a spike at the start would flatten all that follows."
     )
     ALLOW_SELECT = False
-    COMPONENT_CLASSES = {f"line-chart--{name}" for name in (*STYLES, "axis", "title", "legend", "bad", "cursor")}
+    COMPONENT_CLASSES = {f"line-chart--{name}" for name in (*STYLES, "axis", "title", "legend", "bad", "cursor", PLAIN)}
     DEFAULT_CSS = """
     LineChart {
         width: 1fr;
@@ -83,6 +85,9 @@ class LineChart(Widget):
         self._rows: list[Row] = []
         self._drawn_for: tuple[int, int] = (0, 0)
         """The width and the height that they were drawn for."""
+        self._styles: dict[str, Style] = {}
+        self._styled: str | None = None
+        """The theme that they are of."""
 
     def show(
         self,
@@ -178,10 +183,19 @@ class LineChart(Widget):
         if self._drawn_for != self.content_size:  # a frame that comes before `on_resize` shows it all the same
             self._draw()
         width = self.content_size.width
+        if self._styled != self.app.theme:
+            self._styled, self._styles = self.app.theme, {}
         if y >= len(self._rows):
-            return Strip.blank(width, self.rich_style)
-        segments = []
-        for text, name in self._rows[y]:
-            style = self.get_component_rich_style(f"line-chart--{name}") if name else self.rich_style
-            segments.append(Segment(text, style))
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
+            return Strip.blank(width, self._style(PLAIN))
+        return Strip([Segment(text, self._style(name or PLAIN)) for text, name in self._rows[y]], width)
+
+    def _style(self, name: str) -> Style:
+        """Of a part; kept, for Textual forgets it at each refresh, and reckons a tenth of a frame's time at them all.
+        Only another theme makes it another: no rule here asks for a class or a state."""
+        if name not in self._styles:
+            self._styles[name] = self.get_component_rich_style(f"line-chart--{name}")
+        return self._styles[name]
+
+    def notify_style_update(self) -> None:
+        self._styles = {}
+        super().notify_style_update()
