@@ -517,3 +517,20 @@ def test_a_log_that_is_read_anew_is_shown_anew() -> None:
     lines.scroll(-1, 40, 10)
     rows, _ = lines.rows(40, 10)
     assert "line 2" in "".join(text for text, _ in rows[-1])
+
+
+@pytest.mark.parametrize("height", [14, 24, 40])
+async def test_a_pane_has_the_whole_screen_however_low_it_is_and_gives_it_back(
+    make: Any, shown: Any, height: int
+) -> None:
+    make.running(372)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=(100, height)) as pilot:
+        before = await shown(pilot, "372/600 steps", "loss", "smoothed")
+        for key, words in (("l", "1,200 documents"), ("m", "Once upon a time"), ("x", "loss")):
+            await pilot.press(key)
+            text = await shown(pilot, words)
+            assert ("perplexity  ━" in text) is False, key
+            await pilot.press("escape")
+            text = await shown(pilot, "372/600 steps", "loss", "smoothed")
+            assert ("perplexity  ━" in text) is ("perplexity  ━" in before), key

@@ -7,6 +7,7 @@ that is most of what is sent: of the 5 kB a frame of a watched run some 30 cells
 from __future__ import annotations
 
 import itertools
+import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,13 +57,29 @@ _SEEN_ON_BLANKS = frozenset(["4", "7", "9", "21", "53"])
 Cell = tuple[str, Look]
 
 
+class Ink(dict[str, Cell]):
+    """The cells of a look by their letter. Each is made once: of two rows of 4,800 cells a frame those that differ are
+    found without looking into any."""
+
+    def __init__(self, look: Look, blank: Cell) -> None:
+        super().__init__({" ": blank})
+        self.look = look
+
+    def __missing__(self, letter: str) -> Cell:
+        cell = self[letter] = (letter, self.look)
+        return cell
+
+
 class Cells:
     """The cells of a terminal of so many columns and rows; what is not known of them is None."""
 
     def __init__(self, columns: int, rows: int) -> None:
         self._columns = columns
         self._rows: list[list[Cell | None]] = [[None] * columns for _ in range(rows)]
-        self._looks: dict[str, Look] = {"": _PLAIN, "0": _PLAIN}
+        self._inks: dict[str, Ink] = {}
+        """By the parameters that they are turned to with."""
+        self._of_look: dict[Look, Ink] = {}
+        self._blanks: dict[Look, Cell] = {}
         self._begun = False
         self._cursor: tuple[int, int] | None = None
         """Where it was left, row and column from 0."""
@@ -98,17 +115,17 @@ class Cells:
         if sum(token.end() - token.start() for token in tokens) != len(data):
             return None
         pen = _Pen(self._rows, self._cursor)
-        row, column, look, moved = 0, 0, _PLAIN, False
+        row, column, ink, moved = 0, 0, self._ink(""), False
         for token in tokens:
             parameters, what, text = token.groups()
             if what == "m":
-                look = self._look(parameters)
+                ink = self._ink(parameters)
             elif what == "H":
                 row, column, moved = *_place(parameters), True
             elif text:
                 if not moved:
                     return None  # it goes on where something else has left off
-                column += self._write(pen, row, column, text, look)
+                column += self._write(pen, row, column, text, ink)
             else:
                 moved = False
         return self._end(pen, (row, column) if moved else None)
@@ -121,16 +138,15 @@ class Cells:
         self._cursor = pen.at
         return "".join(pen.sent)
 
-    def _write(self, pen: _Pen, row: int, column: int, text: str, look: Look) -> int:
+    def _write(self, pen: _Pen, row: int, column: int, text: str, ink: Ink) -> int:
         """Send of a text what is new; returns how many cells it takes."""
         if row >= len(self._rows):
             return 0
         if not text.isascii() and (width := cell_len(text)) != len(text):
-            self._write_wide(pen, row, column, text, width, look)
+            self._write_wide(pen, row, column, text, width, ink)
             return width
         line, room = self._rows[row], max(0, self._columns - column)
-        blank = look if look.modes & _SEEN_ON_BLANKS else Look("", look.back)
-        fresh: list[Cell | None] = [(letter, blank if letter == " " else look) for letter in text[:room]]
+        fresh: list[Cell | None] = list(map(ink.__getitem__, text[:room]))
         shown = line[column : column + len(fresh)]
         if shown != fresh:
             for first, last in _runs_of_news(shown, fresh):
@@ -140,18 +156,22 @@ class Cells:
             line[column : column + len(fresh)] = fresh
         return len(text)
 
-    def _write_wide(self, pen: _Pen, row: int, column: int, text: str, width: int, look: Look) -> None:
+    def _write_wide(self, pen: _Pen, row: int, column: int, text: str, width: int, ink: Ink) -> None:
         """A text with letters of two cells or none is one thing: sent whole or not at all."""
         line, last = self._rows[row], min(self._columns, column + width)
-        fresh: list[Cell | None] = [(text if at == column else "", look) for at in range(column, last)]
+        fresh: list[Cell | None] = [ink[text if at == column else ""] for at in range(column, last)]
         if line[column:last] != fresh:
-            pen.write(row, column, text, look, width)
+            pen.write(row, column, text, ink.look, width)
             line[column:last] = fresh
 
-    def _look(self, parameters: str) -> Look:
-        if parameters not in self._looks:
-            self._looks[parameters] = read_look(parameters)
-        return self._looks[parameters]
+    def _ink(self, parameters: str) -> Ink:
+        if parameters not in self._inks:
+            look = read_look(parameters)
+            if look not in self._of_look:
+                blank = look if look.modes & _SEEN_ON_BLANKS else Look("", look.back)
+                self._of_look[look] = Ink(look, self._blanks.setdefault(blank, (" ", blank)))
+            self._inks[parameters] = self._of_look[look]
+        return self._inks[parameters]
 
 
 class _Pen:
@@ -173,7 +193,7 @@ class _Pen:
         self.at = (row, column + (len(text) if width is None else width))
 
     def turn(self, look: Look) -> None:
-        if look != self._look:
+        if look is not self._look and look != self._look:
             self.sent.append(look.after(self._look) if look != _PLAIN else "\x1b[0m")
             self._look = look
 
@@ -200,16 +220,12 @@ class _Pen:
 
 def _runs_of_news(shown: list[Cell | None], fresh: list[Cell | None]) -> Iterator[tuple[int, int]]:
     """First and after the last of each run of cells that differ."""
-    first = 0
-    for differs, pairs in itertools.groupby(zip(shown, fresh, strict=True), key=_differ):
-        last = first + sum(1 for _ in pairs)
-        if differs:
-            yield first, last
-        first = last
-
-
-def _differ(pair: tuple[Cell | None, Cell | None]) -> bool:
-    return pair[0] != pair[1]
+    differ = [*map(operator.is_not, shown, fresh), False]
+    last = 0
+    while True in differ[last:]:
+        first = differ.index(True, last)
+        last = differ.index(False, first)
+        yield first, last
 
 
 def _look_of(cell: Cell | None) -> Look:

@@ -99,9 +99,9 @@ class ChartsPane(Container):
 
     def _show_only(self, names: Sequence[str]) -> None:
         """These charts; without a name those that there is room for."""
-        self.set_class(bool(names), "-full")
+        self.styles.grid_size_columns = 1 if names else None
         for key, chart in self._charts.items():
-            chart.set_class(key in names, "-shown")
+            chart.styles.display = None if not names else "block" if key in names else "none"
         self.call_after_refresh(self._show_anew)
 
     def _want_gpu(self, number: int | None) -> None:

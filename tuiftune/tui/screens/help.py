@@ -10,7 +10,9 @@ from typing import Any
 from rich.cells import cell_len
 from textual.binding import Binding
 from textual.content import Content
+from textual.geometry import Size
 from textual.screen import Screen
+from textual.strip import Strip
 from textual.widget import Widget
 
 from tuiftune.text import one_line, plain
@@ -27,6 +29,32 @@ class Section:
     keys: Sequence[tuple[str, str]] = ()
 
 
+class Page(Widget):
+    """A long text, wrapped once for a width, of which only the rows in sight are made."""
+
+    ALLOW_SELECT = False
+
+    def __init__(self, text: Content, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._text = text
+        self._wrapped: tuple[int, list[Content]] = (0, [])
+
+    def _lines(self, width: int) -> list[Content]:
+        if self._wrapped[0] != width:
+            self._wrapped = (width, self._text.wrap(max(2, width)))
+        return self._wrapped[1]
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002
+        return len(self._lines(width))
+
+    def render_line(self, y: int) -> Strip:
+        width = self.content_size.width
+        lines = self._lines(width)
+        if y >= len(lines):
+            return Strip.blank(width, self.rich_style)
+        return Strip(lines[y].render_segments(self.visual_style)).adjust_cell_length(width, self.rich_style)
+
+
 class HelpScreen(Window[None]):
     """Shows sections of help; escape, ?, enter or q closes it."""
 
@@ -34,6 +62,10 @@ class HelpScreen(Window[None]):
 
     def __init__(self, title: str, sections: Sequence[Section]) -> None:
         super().__init__(title, Content("\n\n").join(_drawn(sections)), [("esc", "close"), ("↑ ↓", "scroll")])
+
+    def body(self, text: Content) -> Widget:
+        """All that there is to know: a hundred lines and more, which would take most of the time it takes to come."""
+        return Page(text, id="window-body")
 
     @classmethod
     def of(cls, screen: Screen[Any]) -> HelpScreen:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
 from textual.message import Message
+from textual.widget import Widget
 
 from tuiftune.run.folder import ACTIVE, RESUMABLE, Run
 from tuiftune.tui.messages import AlertsSeen, RunView
@@ -29,6 +30,11 @@ from tuiftune.tui.widgets.look import look_bindings
 ON_HOLD = ("pausing", "paused")
 WITH_CARD = ("failed", "interrupted")
 """In these states what ended the run matters more than what its model wrote."""
+
+
+GONE = {"display": "none"}
+Layout = list[tuple[Widget, dict[str, Any]]]
+"""Widgets, and rules that they are given."""
 
 
 class Asked(Message):
@@ -75,24 +81,26 @@ class RunScreen(Place):
         self.alerts = AlertsPane()
         self.pipeline = PipelinePane()
         self.charts = ChartsPane()
-        self.side = Container(id="side")
+        self.main, self.side, self.texts = Container(id="main"), Container(id="side"), Container(id="texts")
         self._side_lines = 2
         self.devices = DevicesPane()
         self.facts = FactsPane()
         self.log_pane = LogPane()
         self.samples = SamplesPane()
         self.why = WhyPane()
+        self._laid_out: Layout = []
+        """What a pane on the whole screen has set."""
 
     def body(self) -> ComposeResult:
         yield self.header
         yield self.alerts
         yield self.pipeline
-        with Container(id="main"):
+        with self.main:
             yield self.charts
             with self.side:
                 yield self.devices
                 yield self.facts
-        with Container(id="texts"):
+        with self.texts:
             yield self.samples
             yield self.why
             yield self.log_pane
@@ -198,8 +206,13 @@ class RunScreen(Place):
 
     def _set_full(self, pane: str | None) -> None:
         self._full = pane
-        for name in ("log", "samples", "chart", "gpu", "why"):
-            self.set_class(name == pane, f"-{name}-full")
+        for widget, rules in self._laid_out:
+            for rule in rules:
+                setattr(widget.styles, rule, None)
+        self._laid_out = self._layout_of(pane)
+        for widget, rules in self._laid_out:
+            for rule, value in rules.items():
+                setattr(widget.styles, rule, value)
         if pane not in ("chart", "gpu"):
             self.charts.set_full(None)
         self.log_pane.set_full(pane == "log")
@@ -207,6 +220,20 @@ class RunScreen(Place):
         self.why.set_full(pane == "why")
         if pane not in ("log", "samples", "why"):
             self.set_focus(None)
+
+    def _layout_of(self, pane: str | None) -> Layout:
+        """What has to be hidden, and grow, for a pane to have the whole screen. Set on the panes themselves: a class of
+        the screen's would have the style sheet look at every part of every pane, which takes longer than all else."""
+        if pane is None:
+            return []
+        if pane in ("chart", "gpu"):
+            beside: Layout = [] if pane == "gpu" else [(self.side, GONE), (self.main, {"layout": "vertical"})]
+            return [(self.texts, GONE), *beside]
+        texts: dict[str, Widget] = {"log": self.log_pane, "samples": self.samples, "why": self.why}
+        alone = texts.pop(pane)
+        others: Layout = [(other, GONE) for other in texts.values()]
+        whole = {"display": "block", "height": "1fr"}
+        return [(self.main, GONE), *others, (self.texts, whole), (alone, {**whole, "margin": 0})]
 
 
 def may_be_asked(kind: str) -> tuple[str, ...]:

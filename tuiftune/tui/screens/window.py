@@ -15,6 +15,7 @@ from textual.screen import ModalScreen, Screen
 from textual.strip import Strip
 from textual.style import Style
 from textual.visual import RenderOptions, Visual
+from textual.widget import Widget
 from textual.widgets import Static
 
 from tuiftune.text import one_line
@@ -60,6 +61,7 @@ class Window(ModalScreen[Answer]):
             height: auto;
             background: $surface;
             scrollbar-size-vertical: 1;
+            scrollbar-gutter: stable;
         }
         & #window-body { height: auto; color: $foreground 90%; }
         & #window-keys { height: 1; margin: 1 0 0 0; color: $foreground 60%; }
@@ -79,13 +81,17 @@ class Window(ModalScreen[Answer]):
             yield Static(Content(self._heading), id="window-title")
             with VerticalScroll(id="window-scroll") as scroll:
                 scroll.styles.max_height = self._most_rows(self.app.size.height)
-                yield Static(self._body, id="window-body")
+                yield self.body(self._body)
             yield from self.below()
             yield Static(keys_line(self._keys), id="window-keys")
 
     def render(self) -> Visual:  # type: ignore[override]  # Textual draws a Visual as well
         stack = self.app.screen_stack
         return Below(stack[stack.index(self) - 1])
+
+    def body(self, text: Content) -> Widget:
+        """The text, which scrolls; whoever marks some of it with the mouse can copy it."""
+        return Static(text, id="window-body")
 
     def below(self) -> ComposeResult:
         """What a window has between its text and its keys."""
