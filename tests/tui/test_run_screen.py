@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import time
@@ -534,3 +535,18 @@ async def test_a_pane_has_the_whole_screen_however_low_it_is_and_gives_it_back(
             await pilot.press("escape")
             text = await shown(pilot, "372/600 steps", "loss", "smoothed")
             assert ("perplexity  ━" in text) is ("perplexity  ━" in before), key
+
+
+async def test_curves_that_were_passed_over_are_drawn_a_moment_later_though_nothing_comes(
+    make: Any, shown: Any
+) -> None:
+    make.running(372)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await shown(pilot, "372/600 steps", "base 26.31")
+        charts, view = app.run_screen.charts, app.run_screen._view
+        app._watcher.stop()
+        for baseline in (31.0, 32.0):
+            charts.show(dataclasses.replace(view, baseline=baseline - 0.5))  # type: ignore[type-var]
+            charts.show(dataclasses.replace(view, baseline=baseline))  # type: ignore[type-var]
+            await shown(pilot, f"base {baseline:g}")

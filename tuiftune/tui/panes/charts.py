@@ -128,6 +128,7 @@ class ChartsPane(Container):
 
     def for_another_run(self) -> None:
         """Its curves are looked at from the start."""
+        self._wait_no_longer()
         self._view, self._shown = None, ()
         if self.look != Look():
             self.look = Look()
@@ -150,13 +151,17 @@ class ChartsPane(Container):
             self._show(view)
 
     def _show_at_last(self) -> None:
+        self._wait_no_longer()
         if self._view is not None:
             self._show(self._view)
 
-    def _show(self, view: RunView) -> None:
+    def _wait_no_longer(self) -> None:
         if self._at_last is not None:
             self._at_last.stop()
             self._at_last = None
+
+    def _show(self, view: RunView) -> None:
+        self._wait_no_longer()
         gpus = view.gpu_curves if self._gpu is not None else None
         shown = (view.run, *view.curves.values(), *view.smoothed.values(), view.baseline, view.best, gpus)
         if len(shown) == len(self._shown) and all(a is b for a, b in zip(shown, self._shown, strict=True)):

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from tuiftune.run.compare import Compared, Series
 from tuiftune.tui.widgets.chart import LineChart
-from tuiftune.tui.widgets.look import Look, places
+from tuiftune.tui.widgets.look import Look, places, table_of
 from tuiftune.tui.widgets.overlaid import STYLES, chart_of, css
 
 
@@ -31,10 +31,10 @@ class OverlayChart(LineChart):
         """The figure that is drawn, and over what: another one has axes of its own."""
 
     def show_series(self, compared: Sequence[Compared], series: Series, look: Look) -> None:
-        """Draw a series of all runs that have it, looked at so."""
+        """Draw a series of all runs that have it, and of which it is known where on the x axis its steps are."""
         axis = look.x_axis()
         chart = chart_of(
-            compared,
+            [one for one in compared if look.axis == "step" or table_of(one, look.axis)[0]],
             series,
             log=look.log,
             smoothed=bool(look.smoothing),
