@@ -122,7 +122,7 @@ def test_an_answer_takes_little_time_and_loads_nothing_heavy(place: Path, reposi
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if "|" in line}
     assert "click" in loaded
     assert not loaded & {"torch", "textual", "rich", "pydantic", "pluggy", "numpy", "tuiftune.plugins"}
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0, "torch alone takes more"
 
 
 def test_bash_completes(place: Path, open_terminal: Callable[..., Any], tmp_path: Path) -> None:

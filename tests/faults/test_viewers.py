@@ -157,7 +157,7 @@ def test_files_damaged_under_an_open_dashboard_are_named_and_it_goes_on(
 
 
 def test_a_run_whose_state_is_lost_is_mended_by_who_looks_and_can_be_resumed(cli: Any) -> None:
-    run = cli.detached("long", "train.steps=60")
+    run = cli.detached("long", "train.steps=200")
     cli.until(lambda: cli.step(run) >= 15)
     assert cli("stop", run.id).returncode == 0
     cli.ended(run)
@@ -175,4 +175,4 @@ def test_a_run_whose_state_is_lost_is_mended_by_who_looks_and_can_be_resumed(cli
     done = cli("resume", run.id)
     assert done.returncode == 0, done.stderr
     assert cli.ended(run).name == "finished"
-    assert cli.step(run) == 60
+    assert cli.step(run) == 200

@@ -154,6 +154,8 @@ async def test_a_value_is_changed_before_the_start_checked_anew_and_the_run_queu
 
     def resolve(_workspace: Path, name: str, overrides: Sequence[str] = ()) -> ResolvedProfile:
         asked.append(list(overrides))
+        if overrides:
+            time.sleep(0.5)
         given = dict(one.split("=") for one in overrides)
         train = {"epochs": int(given.get("train.epochs", 3)), "batch_size": 4, "grad_accum": 2}
         origin = dict.fromkeys(given, "--set")
@@ -176,8 +178,9 @@ async def test_a_value_is_changed_before_the_start_checked_anew_and_the_run_queu
         await shown(pilot, "Start quickstart?", "4 x 2 = 8 samples a step", "train.epochs      3")
         await pilot.press("e")
         await shown(pilot, "now 3, from default")
-        await pilot.press("backspace", "5", "enter")
+        await pilot.press("backspace", "5", "enter", "q", "D", "3")
         await shown(pilot, "train.epochs      5  changed here")
+        assert app.current_mode == "profiles", "keys while it is checked are for nothing below"
         await pilot.press("plus", *"x.y=1", "enter")
         await shown(pilot, "quickstart cannot be started so", "x.y: no such option")
         await pilot.press("escape")
@@ -189,6 +192,27 @@ async def test_a_value_is_changed_before_the_start_checked_anew_and_the_run_queu
     assert asked == [[], ["train.epochs=5"], ["train.epochs=5", "x.y=1"], [], []]
     one = ["tuiftune", "run", "quickstart"]
     assert waiting == [(5, [*one, "--set", "train.epochs=5"]), (3, one), (3, ["tuiftune", "run", "other"])]
+
+
+async def test_a_file_that_is_mistyped_in_the_start_window_is_asked_for_again(
+    make: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the real check: quickstart's own text, a name that there is not, one that Tab completes."""
+    monkeypatch.chdir(make.workspace)
+    (make.workspace / "mine.txt").write_text("a line of mine\n" * 30)
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await shown(pilot, "quickstart")
+        await pilot.press("/", *"quicks", "down", "enter")
+        await shown(pilot, "Start quickstart?", "e on dataset.path takes yours", "▸ dataset.path")
+        await pilot.press("e")
+        await shown(pilot, "tab completes the name")
+        await pilot.press(*"nofile.txt", "enter")
+        await shown(pilot, "nofile.txt: no such file", "What is quickstart to be run on?")
+        await pilot.press(*["backspace"] * 10, *"mi", "tab")
+        await shown(pilot, "mine.txt")
+        await pilot.press("enter")
+        await shown(pilot, "Start quickstart?", "mine.txt  changed here")
 
 
 @pytest.mark.parametrize("height", [24, 14])

@@ -293,6 +293,8 @@ class TuiftuneApp(App[None]):
         if name == "run" and not self._choose_run(subject):
             self.notify("no run yet: choose a profile and press enter", timeout=NOTICE_S)
             return
+        if name == "playground" and subject is None and self.current_mode == "run" and self.run_screen.run:
+            subject = self.run_screen.run.id  # the one that is looked at, not the one that was asked last
         if self.current_mode in BY_NAME and self.current_mode != name:
             self._before.append(self.current_mode)
             self.places[self.current_mode].left()
@@ -401,6 +403,7 @@ class TuiftuneApp(App[None]):
 
     def on_action_failed(self, message: ActionFailed) -> None:
         """Every reason, in a window of its own that waits to be read."""
+        self._starter.checked()
         self._starter.give_up()
         self.clear_notifications()  # that it is being started
         self._tell(message.title, message.lines)

@@ -16,7 +16,7 @@ from tuiftune.run.rerun import command_of, resolved_again
 from tuiftune.tui.messages import ActionFailed, ProfileResolved, RunsQueued, RunStarted
 from tuiftune.tui.screens.ask import AskScreen
 from tuiftune.tui.screens.problems import ProblemsScreen
-from tuiftune.tui.screens.start import Chosen, StartScreen
+from tuiftune.tui.screens.start import CheckingScreen, Chosen, StartScreen
 
 if TYPE_CHECKING:
     from tuiftune.tui.app import TuiftuneApp
@@ -58,10 +58,17 @@ class Starter:
         self._wanted = Wanted("")
         self._agreed: ProfileResolved | None = None
         """What was asked about last, without problems."""
+        self._at = 0
+        """The value that was highlighted there."""
 
     def give_up(self) -> None:
         """A question that nobody answers any more, or something that failed."""
         self._busy = False
+
+    def checked(self) -> None:
+        """The window that says that it is being checked has said so long enough."""
+        if isinstance(self._app.screen, CheckingScreen):
+            self._app.pop_screen()
 
     def start(self, name: str, overrides: Sequence[str] = ()) -> None:
         """Check a profile, ask what has to be asked, and start it. Enter pressed twice is one run."""
@@ -74,8 +81,13 @@ class Starter:
     def _start(self, wanted: Wanted, overrides: Sequence[str]) -> None:
         if self._busy:
             return
-        self._busy, self._wanted, self._agreed = True, wanted, None
+        self._busy, self._wanted, self._agreed, self._at = True, wanted, None, 0
         self._app.notify("it is checked", title=wanted.name, timeout=NOTICE_S, markup=False)
+        self._resolve(overrides)
+
+    def _resolve_anew(self, overrides: Sequence[str]) -> None:
+        """What was typed is checked; meanwhile no key is meant for what lies below."""
+        self._app.push_screen(CheckingScreen(self._wanted.question))
         self._resolve(overrides)
 
     def _resolve(self, overrides: Sequence[str]) -> None:
@@ -93,8 +105,11 @@ class Starter:
 
     def resolved(self, message: ProfileResolved) -> None:
         """It was checked: say what is wrong, ask for its file, or show what will be run."""
+        if not self._busy:  # somebody went elsewhere meanwhile
+            return
         resolved = message.resolved
         self._app.clear_notifications()
+        self.checked()
         if resolved.problems and not message.overrides:
             lines = [str(problem) for problem in resolved.problems]
             self._app.post_message(ActionFailed(f"{self._wanted.name} cannot be started", lines))
@@ -131,10 +146,10 @@ class Starter:
                 self.give_up()
             else:
                 kept = [one for one in message.overrides if not one.startswith(f"{absent.where}=")]
-                self._resolve([*kept, f"{absent.where}={json.dumps(file)}"])
+                self._resolve_anew([*kept, f"{absent.where}={json.dumps(file)}"])
 
         typed = next((one for one in message.overrides if one.startswith(f"{absent.where}=")), "").partition("=")[2]
-        file = str(json.loads(typed)) if typed else ""
+        file = _as_typed(typed)
         what = f"{file}: no such file" if file else absent.what
         lines = [f"{absent.where}: {what}", f"Another file, from {Path.cwd()} or whole:"]
         self._app.push_screen(AskScreen(f"What is {name} to be run on?", lines, "FILE", file, files=True), answered)
@@ -147,12 +162,13 @@ class Starter:
             if chosen is None:
                 self.give_up()
             elif tuple(chosen.overrides) != tuple(message.overrides):
-                self._resolve(chosen.overrides)
+                self._at = chosen.at
+                self._resolve_anew(chosen.overrides)
             else:
                 one, queued = (message.resolved, wanted.command(message.overrides)), chosen.queued
                 self._in_a_thread(lambda: self._launch([one], queued=queued))
 
-        self._app.push_screen(StartScreen(wanted.question, message.resolved, message.overrides), answered)
+        self._app.push_screen(StartScreen(wanted.question, message.resolved, message.overrides, self._at), answered)
 
     def queue(self, names: Sequence[str]) -> None:
         """Put several profiles into the queue, in this order; all of them or none."""
@@ -191,3 +207,12 @@ class Starter:
 
     def _in_a_thread(self, do: Callable[[], None]) -> None:
         self._app.run_worker(do, thread=True, exit_on_error=False)
+
+
+def _as_typed(value: str) -> str:
+    """The file of an override: as this asks for it a JSON text, as a person types it by itself."""
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return value
+    return found if isinstance(found, str) else value

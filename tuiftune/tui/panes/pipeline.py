@@ -21,6 +21,7 @@ SIGNS = {
     "failed": ("✗", "bad"),
     "stopped": ("■", "warn"),
 }
+ALL_DONE = "all stages are done; the worker ends"
 STARTING = "the worker is starting: it loads plugins and reads the profile"
 WITHOUT_STAGE = {
     "queued": "it has not begun; s takes it out of the queue",
@@ -76,6 +77,8 @@ class PipelinePane(Rows):
 
     def _progress(self, view: RunView, width: int) -> Row:
         running = next((stage for stage in view.stages if stage.status == "running"), None)
+        if running is None and view.stages and all(stage.status == "done" for stage in view.stages):
+            return [(ALL_DONE, "muted")]
         if running is None:
             return [(WITHOUT_STAGE.get(view.state.name, STARTING), "muted")]
         return joined([*_far(running, width), *_figures(view, running)], width)
@@ -202,9 +205,10 @@ def _what_next(view: RunView, width: int) -> list[Row]:
     if view.state.name == "finished":
         return [[("this trainer leaves no model", "muted")]]
     if view.state.name == "failed" and not view.run.has_checkpoint and not (view.summary and view.summary.step):
-        mend: Row = [("nothing was trained yet   ", "muted"), ("w", "accent"), (" what to mend   ", "muted")]
-        again: Row = [("r", "accent"), (" the same again   ", "muted"), ("3", "accent")]
-        return [[*mend, *again, (" and ", "muted"), ("R", "accent"), (" with other values", "muted")]]
+        mend: Row = [("w", "accent"), (" what to mend", "muted")]
+        again: Row = [("r", "accent"), (" the same again", "muted")]
+        other: Row = [("3", "accent"), (" and ", "muted"), ("R", "accent"), (" other values", "muted")]
+        return [joined([[("nothing trained", "muted")], mend, again, other], width)]
     from_where = "its last checkpoint" if view.run.has_checkpoint else "its beginning"
     why: Row = [("   w", "accent"), (" says why it ended, and what to do", "muted")]
     return [[("r", "accent"), (f" resumes it from {from_where}", "muted"), *why]]

@@ -15,6 +15,7 @@ from textual.content import Content
 
 from tuiftune import units
 from tuiftune.catalog import ResolvedProfile
+from tuiftune.paths import ASSET_PREFIX
 from tuiftune.text import one_line, plain
 from tuiftune.tui.panes.rows import Row, Rows, fit_end
 from tuiftune.tui.screens.ask import AskScreen
@@ -37,6 +38,7 @@ MATTERS = (
 """Keys that are shown where a profile has them, in this order; `tokenize` stands for the stage of that name."""
 
 
+OWN_FILE = "Its text comes with tuiftune; e on dataset.path takes yours."
 TEXT_ROWS = 3
 """At least so many are left to what a profile is for and what is worth a look, which scrolls."""
 
@@ -47,6 +49,8 @@ class Chosen:
 
     overrides: Sequence[str]
     queued: bool = False
+    at: int = 0
+    """The row that was highlighted."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,10 @@ class ValuesPane(Rows, can_focus=True):
         Binding("down,j", "move(1)", "Down", show=False),
     ]
 
-    def __init__(self, values: Sequence[Value]) -> None:
+    def __init__(self, values: Sequence[Value], at: int) -> None:
         super().__init__()
         self.values = values
-        self.at = 0
+        self.at = max(0, min(len(values) - 1, at))
         self.give_rows(len(values))
 
     def give_rows(self, rows: int) -> None:
@@ -111,6 +115,13 @@ class ValuesPane(Rows, can_focus=True):
         self.redraw()
 
 
+class CheckingScreen(Window[None]):
+    """Stands where the question was while its answer is checked; takes the keys that are meant for it."""
+
+    def __init__(self, question: str) -> None:
+        super().__init__(question, Content("it is checked..."), [])
+
+
 class StartScreen(Window[Chosen]):
     """Enter starts; a value is changed with e; escape goes back."""
 
@@ -124,15 +135,17 @@ class StartScreen(Window[Chosen]):
         Binding("escape,n,q", "dismiss", "Cancel"),
     ]
 
-    def __init__(self, question: str, resolved: ResolvedProfile, overrides: Sequence[str]) -> None:
+    def __init__(self, question: str, resolved: ResolvedProfile, overrides: Sequence[str], at: int = 0) -> None:
+        """`at`: the row to begin on."""
         steps = steps_of_a_batch(resolved.effective)
-        lines = [plain(note) for note in resolved.notes]
+        own = [OWN_FILE] if str(_value_at(resolved.effective, ["dataset", "path"])).startswith(ASSET_PREFIX) else []
+        lines = [*own, *(plain(note) for note in resolved.notes)]
         about = [one_line(resolved.description)] if resolved.description else []
         text = "\n".join([*about, *([steps] if steps else []), *([""] if lines and about else []), *lines])
         keys = [("enter", "start"), ("e", "change"), ("+", "another value"), ("a", "queue it"), ("esc", "cancel")]
         super().__init__(question, Content(text), keys)
         self._overrides = list(overrides)
-        self.values = ValuesPane(values_of(resolved))
+        self.values = ValuesPane(values_of(resolved), at)
 
     def below(self) -> ComposeResult:
         yield self.values
@@ -159,7 +172,8 @@ class StartScreen(Window[Chosen]):
             if text is not None:
                 self._set(value.key, text)
 
-        self.app.push_screen(AskScreen(title, lines, "another value", shown(value.value)), answered)
+        files = value.key.endswith("path")
+        self.app.push_screen(AskScreen(title, lines, "another value", shown(value.value), files=files), answered)
 
     def action_other(self) -> None:
         """Ask for a key and its value, as --set has them."""
@@ -175,7 +189,7 @@ class StartScreen(Window[Chosen]):
 
     def _set(self, key: str, value: str) -> None:
         kept = [one for one in self._overrides if one.partition("=")[0].strip() != key]
-        self.dismiss(Chosen([*kept, f"{key}={value}"]))
+        self.dismiss(Chosen([*kept, f"{key}={value}"], at=self.values.at))
 
 
 def values_of(resolved: ResolvedProfile) -> list[Value]:
