@@ -195,6 +195,8 @@ def test_no_text_steers_the_dashboards_terminal(
     screen.type("\x1b")
     screen.wait_for("type to filter", "gpt2-table")
     screen.type("\x1b")
+    screen.wait_for("esc again leaves")
+    screen.type("\x1b")
     assert screen.wait() == 0
     found = STEERS.search(bytes(screen.raw).replace(b"\x1b[2J", b"", 3))
     assert found is None, found

@@ -152,6 +152,8 @@ def test_files_damaged_under_an_open_dashboard_are_named_and_it_goes_on(
     dashboard.type("\r")
     dashboard.wait_for("type to filter", "quick")
     dashboard.type("\x1b")
+    dashboard.wait_for("esc again leaves")
+    dashboard.type("\x1b")
     assert dashboard.wait() == 0
     assert b"Traceback" not in dashboard.raw
 

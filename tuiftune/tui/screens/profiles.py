@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ RECENT = 50
 """So many ended runs are listed, the newest."""
 TRAINS = ("starting", "running", "healing", "stopping", "pausing")
 """A run in one of these states needs the machine for itself."""
+AGAIN_S = 3.0
 READING = "reading profiles..."
 NO_PROFILES = "no profiles here. Make a workspace with some: tuiftune init"
 
@@ -74,8 +77,8 @@ class ProfilesScreen(Place):
     help_text: ClassVar[str] = (
         "Choose a profile with the arrow keys and run it with Enter; it runs in the background, whatever happens "
         "to this window. Type to filter, after / where a letter has another meaning here: every word must be in the "
-        "name, the description or the pipeline; an arrow key ends the typing, escape clears the filter, and leaves "
-        "where there is none. Space marks several for the queue, in the order of their marks; Enter queues them. "
+        "name, the description or the pipeline; an arrow key ends the typing, escape clears the filter, and pressed "
+        "twice leaves. Space marks several for the queue, in the order of their marks; Enter queues them. "
         "e edits the highlighted profile, d makes another one of it. "
         "Tab goes to the runs: any of them, ended ones too, opens with Enter."
     )
@@ -136,6 +139,8 @@ class ProfilesScreen(Place):
         """Profile -> what is known about whether it fits and how long it takes."""
         self._filler = PlanFiller(self.workspace, self.post_message)
         self._keys: tuple[object, ...] = ()
+        self._leaves_until = -math.inf
+        """Until then another escape leaves."""
 
     def body(self) -> ComposeResult:
         with Horizontal(id="typed"):
@@ -277,6 +282,8 @@ class ProfilesScreen(Place):
         if event.key == "backspace":
             field.value = field.value[:-1]
         elif not event.is_printable:
+            if event.key == "escape" and self._is_one_too_many():
+                event.stop()
             self._set_typing(False)
             return
         elif letter == "q" and field.value == "q":
@@ -288,6 +295,15 @@ class ProfilesScreen(Place):
         else:
             self.action_type(letter)
         event.stop()
+
+    def _is_one_too_many(self) -> bool:
+        """The first of two escapes that leave: on the way out of windows and places one too many must not end it."""
+        now = time.monotonic()
+        if self._typing or self.query_one(Filter).value or now < self._leaves_until:
+            return False
+        self._leaves_until = now + AGAIN_S
+        self.notify("esc again leaves; runs go on without this window", timeout=AGAIN_S)
+        return True
 
     def on_paste(self, event: events.Paste) -> None:
         self.action_type(event.text.partition("\n")[0])
