@@ -575,3 +575,17 @@ def test_looking_leaves_no_descriptor_open(path: Path, writer: MetricsWriter) ->
         reader.series()
         reader.close()
     assert len(os.listdir("/proc/self/fd")) <= before + 1, "SQLite keeps one while the writer is in this process too"
+
+
+def test_a_part_of_a_thinned_curve_is_read_as_fine_as_its_points_allow(tmp_path: Path) -> None:
+    writer = MetricsWriter(tmp_path / "metrics.db")
+    with writer.batch():
+        for step in range(2100):
+            writer.metric(step, {"train/loss": float(step)}, 0.0)
+    writer.close()
+    reader = MetricsReader(tmp_path / "metrics.db")
+    follower = CurveFollower(reader, "train/loss", 256)
+    assert len(follower.update()) == 33, "64 steps an entry: 8 would be 263"
+    assert follower.within(1800, 2000).steps == list(range(1775, 2026)), "every step, and some on both sides"
+    assert follower.within(0, 2100) is follower.curve
+    reader.close()

@@ -190,8 +190,12 @@ async def test_a_value_is_changed_before_the_start_checked_anew_and_the_run_queu
         await pilot.press("space", "space", "enter")
         await shown(pilot, "2 runs, one after the other")
     assert asked == [[], ["train.epochs=5"], ["train.epochs=5", "x.y=1"], [], []]
-    one = ["tuiftune", "run", "quickstart"]
-    assert waiting == [(5, [*one, "--set", "train.epochs=5"]), (3, one), (3, ["tuiftune", "run", "other"])]
+    run = ["tuiftune", "run"]
+    assert waiting == [
+        (5, [*run, "quickstart", "--set", "train.epochs=5", "--queue"]),
+        (3, [*run, "quickstart", "--queue"]),
+        (3, [*run, "other", "--queue"]),
+    ]
 
 
 async def test_a_file_that_is_mistyped_in_the_start_window_is_asked_for_again(

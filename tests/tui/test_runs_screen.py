@@ -18,6 +18,7 @@ from tuiftune.run.summary import RunSummary
 from tuiftune.tui.app import TuiftuneApp
 from tuiftune.tui.screens.runs import RunsScreen
 from tuiftune.tui.widgets.glyphs import pointer
+from tuiftune.tui.widgets.overlay import OverlayChart
 from tuiftune.tui.widgets.run_columns import SORTED, in_order, layout
 from tuiftune.tui.widgets.run_table import RunTable
 
@@ -135,9 +136,9 @@ async def test_filter_sort_and_marks_lead_to_a_comparison_at_every_size(make: An
         await pilot.press("h")
         await shown(pilot, " time", "0:30")
         await pilot.press("h", *["plus"] * 5)
-        text = await shown(pilot, "step")
-        assert text.count("A") > 3, "the letters stand along the part that is shown"
-        assert "└ 0 " not in text
+        assert "└ 0 " not in await shown(pilot, "step")
+        chart = app.screen.query_one(OverlayChart).text
+        assert "".join(chart[1:]).count("A") > 1, "the letters stand along the part that is shown"
         await pilot.press("z", "z", "z")
         await shown(pilot, "training loss  A large batch")
         await pilot.press("z", "0", "x")
@@ -295,3 +296,19 @@ async def test_a_run_that_was_deleted_under_the_comparison_is_said(make: Any, sh
         await shown(pilot, "cannot be read")
         await pilot.press("3")
         await shown(pilot, "runs  1")
+
+
+async def test_a_run_that_checks_no_longer_is_run_again_with_another_value(make: Any, shown: Any) -> None:
+    (make.workspace / "text.txt").write_text("a line\n" * 20)
+    recorded = ended(make, 100)
+    profile = recorded.run.profile_file
+    profile.write_text(profile.read_text().replace("steps = 600", "steps = 0"))
+    app = TuiftuneApp(make.workspace)
+    async with app.run_test(size=MEDIUM) as pilot:
+        await shown(pilot, "quickstart")
+        await pilot.press("3")
+        await shown(pilot, "step 100 of 600")
+        await pilot.press("R")
+        await shown(pilot, "again?", "train.steps", "Another value, as in")
+        await pilot.press(*"train.steps=7", "enter")
+        await shown(pilot, "again?", "train.steps", "7  changed here")

@@ -30,7 +30,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_half_written(folder: Path) -> None:
-    """Delete from `folder` what `write_text` had written aside when it was killed; not what somebody is writing now."""
+    """Delete from `folder` what `write_text` had written aside when it was killed; not what a process of
+    this machine is writing now."""
     for path in folder.glob(".*.tmp"):
         writer = path.name.rsplit(".", 2)[-2]
         if writer.isdigit() and not Path("/proc", writer).exists():

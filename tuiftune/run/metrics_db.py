@@ -413,10 +413,6 @@ def level_of(span: float, points: int) -> int:
     return next((level for level in range(LEVELS) if span / FANOUT**level <= points), LEVELS)
 
 
-FEW = 256
-"""A series with no more values than that is drawn as it is, however closely one looks."""
-
-
 class CurveFollower:
     """A series kept thinned in memory; each `update` reads only what is new."""
 
@@ -457,9 +453,9 @@ class CurveFollower:
 
     def within(self, first: int, last: int) -> Curve:
         """Steps `first` to `last` as fine as `points` allow, with some of what lies beside them; the whole curve where
-        it has few values."""
+        it is as fine as that."""
         level = level_of((last - first) * 1.25, self._points)
-        if level and len(self.curve) <= FEW:
+        if self._level is not None and self._level <= level:
             return self.curve
         margin = max(1, (last - first) // 8)
         return self._reader.curve(self._series, level, max(0, first - margin), last + margin)

@@ -159,7 +159,7 @@ class Cells:
     def _write_wide(self, pen: _Pen, row: int, column: int, text: str, width: int, ink: Ink) -> None:
         """A text with letters of two cells or none is one thing: sent whole or not at all."""
         line, last = self._rows[row], min(self._columns, column + width)
-        fresh: list[Cell | None] = [ink[text if at == column else ""] for at in range(column, last)]
+        fresh: list[Cell | None] = [(text if at == column else "", ink.look) for at in range(column, last)]
         if line[column:last] != fresh:
             pen.write(row, column, text, ink.look, width)
             line[column:last] = fresh

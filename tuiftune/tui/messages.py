@@ -114,6 +114,8 @@ class RunView:
     """What a person should know of, the oldest first, seen or not."""
     card: Card | None = None
     """Of a run that has ended and did not finish: why."""
+    looked_at: tuple[tuple[int, int] | None, float] = (None, 1.0)
+    """The steps that the curves are of, None for all, and how much they were smoothed: as CurvesWanted had it."""
     curves: Mapping[str, Curve] = field(default_factory=dict)
     smoothed: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Of the series that jump, such as train/loss: a smoothed value for each step of the curve."""
@@ -231,6 +233,8 @@ class ProfileResolved(Message):
 
     resolved: ResolvedProfile
     overrides: Sequence[str] = ()
+    wanted: object = None
+    """What was to be started."""
 
 
 @dataclass

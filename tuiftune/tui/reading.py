@@ -334,6 +334,7 @@ class RunReader:
             healed=tuple(self._healed),
             alerts=alerts,
             card=self._carded(state),
+            looked_at=(record.window, record.smoothing),
             curves=record.shown,
             smoothed=record.smoothed,
             clock=record.clock.since(state.started),

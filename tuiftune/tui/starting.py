@@ -42,11 +42,12 @@ class Wanted:
             return resolved_again(workspace, self.again, overrides)
         return resolve_profile(workspace, self.name, overrides)
 
-    def command(self, overrides: Sequence[str]) -> list[str]:
+    def command(self, overrides: Sequence[str], queued: bool) -> list[str]:
         """What to type for the same: it is written down with the run."""
+        queue = ["--queue"] if queued else []
         if self.again is not None:
-            return command_of(self.again, overrides)
-        return ["tuiftune", "run", self.name, *(part for one in overrides for part in ("--set", one))]
+            return [*command_of(self.again, overrides), *queue]
+        return ["tuiftune", "run", self.name, *(part for one in overrides for part in ("--set", one)), *queue]
 
 
 class Starter:
@@ -97,7 +98,7 @@ class Starter:
             logout.look.cache_clear()  # the user may have been told to linger, and does by now
             try:
                 found = launch.with_warnings(wanted.resolve(self._workspace, overrides), self._workspace)
-                self._app.post_message(ProfileResolved(found, overrides))
+                self._app.post_message(ProfileResolved(found, overrides, wanted))
             except TuiftuneError as error:
                 self._app.post_message(ActionFailed(f"{wanted.name} cannot be started", str(error).splitlines()))
 
@@ -105,12 +106,14 @@ class Starter:
 
     def resolved(self, message: ProfileResolved) -> None:
         """It was checked: say what is wrong, ask for its file, or show what will be run."""
-        if not self._busy:  # somebody went elsewhere meanwhile
+        if not self._busy or message.wanted is not self._wanted:  # somebody went elsewhere meanwhile
             return
         resolved = message.resolved
         self._app.clear_notifications()
         self.checked()
-        if resolved.problems and not message.overrides:
+        if resolved.problems and not message.overrides and self._wanted.again:
+            self._ask_for_value([str(problem) for problem in resolved.problems])
+        elif resolved.problems and not message.overrides:
             lines = [str(problem) for problem in resolved.problems]
             self._app.post_message(ActionFailed(f"{self._wanted.name} cannot be started", lines))
         elif resolved.problems:
@@ -136,6 +139,19 @@ class Starter:
                 self._agree(before)
 
         self._app.push_screen(ProblemsScreen(title, lines), read)
+
+    def _ask_for_value(self, problems: Sequence[str]) -> None:
+        """What a run was made of is no file of the user's to be mended: another value is asked for."""
+
+        def answered(text: str | None) -> None:
+            if text is None:
+                self.give_up()
+            else:
+                key, _, value = text.partition("=")
+                self._resolve_anew([f"{key.strip()}={value.strip()}"])
+
+        lines = [*problems, "", "Another value, as in train.epochs=1:"]
+        self._app.push_screen(AskScreen(self._wanted.question, lines, "KEY=VALUE"), answered)
 
     def _ask_for_file(self, message: ProfileResolved) -> None:
         """A profile such as gpt2-text is for any file: which one is asked, and the profile checked again with it."""
@@ -165,7 +181,8 @@ class Starter:
                 self._at = chosen.at
                 self._resolve_anew(chosen.overrides)
             else:
-                one, queued = (message.resolved, wanted.command(message.overrides)), chosen.queued
+                queued = chosen.queued
+                one = (message.resolved, wanted.command(message.overrides, queued))
                 self._in_a_thread(lambda: self._launch([one], queued=queued))
 
         self._app.push_screen(StartScreen(wanted.question, message.resolved, message.overrides, self._at), answered)
@@ -188,7 +205,7 @@ class Starter:
             if lines:
                 self._app.post_message(ActionFailed("Nothing was queued", lines))
             else:
-                self._launch([(one, Wanted(one.name).command(())) for one in found], queued=True)
+                self._launch([(one, Wanted(one.name).command((), queued=True)) for one in found], queued=True)
 
         self._in_a_thread(check)
 

@@ -60,6 +60,8 @@ class ChartsPane(Container):
         self._shown: Sequence[Any] = ()
         self._drawn_at = -math.inf
         self._at_last: Timer | None = None
+        self._asked_for = False
+        """Whether a key waits for curves that are on their way."""
         self._full: str | None = None
         self._gpu: int | None = None
         """Which GPU is shown below the speed, of those that there are."""
@@ -106,6 +108,7 @@ class ChartsPane(Container):
 
     def _want_gpu(self, number: int | None) -> None:
         if (number is None) != (self._gpu is None):
+            self._asked_for = True
             self.post_message(GpusWanted(number is not None))
         self._gpu = number
 
@@ -124,6 +127,7 @@ class ChartsPane(Container):
         before, self.look = self.look, look
         self._show_anew()
         if self._view is not None and (look.span, look.smoothing) != (before.span, before.smoothing):
+            self._asked_for = True
             self.post_message(CurvesWanted(look.window(self._view), look.smoothing))
 
     def for_another_run(self) -> None:
@@ -144,11 +148,17 @@ class ChartsPane(Container):
 
     def show(self, view: RunView) -> None:
         """Draw the curves of a run, where they differ from those drawn; of one that goes on not at every look."""
-        if self._shown and view.state.active and time.monotonic() - self._drawn_at < AT_MOST_EVERY_S:
+        asked_for, self._asked_for = self._asked_for, self._asked_for and not self._is_answer(view)
+        if not asked_for and self._shown and view.state.active and time.monotonic() - self._drawn_at < AT_MOST_EVERY_S:
             self._view = view
             self._at_last = self._at_last or self.set_timer(AT_LAST_S, self._show_at_last)
         else:
             self._show(view)
+
+    def _is_answer(self, view: RunView) -> bool:
+        """Whether a view is of the curves that were asked for."""
+        looked_at = (self.look.window(view), self.look.smoothing)
+        return view.looked_at == looked_at and bool(view.gpu_curves) == (self._gpu is not None)
 
     def _show_at_last(self) -> None:
         self._wait_no_longer()

@@ -236,7 +236,7 @@ class CompareScreen(Place):
     def _draw(self) -> None:
         self.pane.show(self._compared, self._error)
         if self._compared:
-            self.chart.show_series(self._compared, SERIES[self._at], self.look)
+            self.chart.show_series(self._compared, SERIES[self._at], self.look, self._whole())
 
     def action_next(self, steps: int) -> None:
         """The next figure that any of them has."""
@@ -248,13 +248,16 @@ class CompareScreen(Place):
 
     def action_chart(self, what: str, amount: float) -> None:
         """Look at the curves otherwise."""
-        whole = max((_end_of(one, self.look.axis) for one in self._compared), default=0.0)
-        self.look = self.look.changed(what, amount, self.chart, whole, self._compared)
+        self.look = self.look.changed(what, amount, self.chart, self._whole(), self._compared)
         asked = ({one.letter: self.look.window(one) for one in self._compared}, self.look.smoothing)
         if asked != self._asked:
             self._asked = asked
             self._look()
         self._draw()
+
+    def _whole(self) -> float:
+        """Where on the x axis the last value of all is."""
+        return max((_end_of(one, self.look.axis) for one in self._compared), default=0.0)
 
     def action_full(self) -> None:
         self.toggle_class("-full")

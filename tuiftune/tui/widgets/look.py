@@ -124,7 +124,7 @@ class Look:
         return dataclasses.replace(self, span=(low, low + shown[1] - shown[0]))
 
     def zoomed(self, factor: float, shown: tuple[float, float], whole: float) -> Look:
-        """The part made shorter or longer, about the cursor, else about the last value, which is at `whole`."""
+        """The part made shorter or longer, about the cursor, else its right edge. The last value is at `whole`."""
         low, high = shown
         length = max(whole * NARROWEST, (high - low) * factor)
         if length >= whole:
@@ -142,6 +142,8 @@ class Look:
             low, high = self.span
         else:
             steps, places = table_of(run, self.axis)
+            if not steps:
+                return None
             low, high = interpolated(self.span, (places, steps))
         return int(low), int(high) + 1
 

@@ -30,8 +30,9 @@ class OverlayChart(LineChart):
         self._drawn: tuple[str, str] | None = None
         """The figure that is drawn, and over what: another one has axes of its own."""
 
-    def show_series(self, compared: Sequence[Compared], series: Series, look: Look) -> None:
-        """Draw a series of all runs that have it, and of which it is known where on the x axis its steps are."""
+    def show_series(self, compared: Sequence[Compared], series: Series, look: Look, reach: float) -> None:
+        """Draw a series of all runs that have it, and of which it is known where on the x axis its steps are; the
+        axis goes to `reach` at least, whatever the figure."""
         axis = look.x_axis()
         chart = chart_of(
             [one for one in compared if look.axis == "step" or table_of(one, look.axis)[0]],
@@ -44,6 +45,6 @@ class OverlayChart(LineChart):
         if (series.title, axis.label) != self._drawn:
             self._drawn, self._view = (series.title, axis.label), None
         self._chart = dataclasses.replace(
-            chart, x_label=axis.label, least_x=axis.least, clock=axis.clock, cursor=axis.cursor
+            chart, x_label=axis.label, least_x=axis.least, clock=axis.clock, cursor=axis.cursor, reach=reach
         )
         self._redraw()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ STYLES = ("raw", "smooth", "eval", "best", "speed", "rate", "baseline")
 """What a Line or an HLine may be drawn as."""
 MIN_WIDTH, MIN_HEIGHT = 16, 4
 """Below this only the title row with its figures is drawn."""
+LAST = 5
+"""So many of the last values tell how far apart they come."""
 NOTHING = "—"
 """In the legend: there is no value where the cursor is."""
 INSIDE = 1 + 1e-6
@@ -205,11 +208,12 @@ def _crossing(line: Line, after: int, edge: float) -> float | None:
 
 
 def value_at(line: Line, step: float) -> float | None:
-    """The value at the step nearest to `step`; None further from the line than its last two values are apart."""
+    """The value at the step nearest to `step`; None further from the line than its last values are apart."""
     steps = line.steps
     at = bisect.bisect_left(steps, step)
     near = [index for index in (at - 1, at) if 0 <= index < len(line.values)]
-    if not near or (len(steps) > 1 and not steps[0] <= step <= steps[-1] + steps[-1] - steps[-2]):
+    gaps = [after - before for before, after in itertools.pairwise(steps[-LAST:])]
+    if not near or (gaps and not steps[0] <= step <= steps[-1] + max(gaps)):
         return None
     return line.values[min(near, key=lambda index: abs(steps[index] - step))]
 
