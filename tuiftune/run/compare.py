@@ -12,7 +12,7 @@ from typing import Any
 from tuiftune import units
 from tuiftune.errors import StoreError, TuiftuneError
 from tuiftune.run.folder import Run
-from tuiftune.run.metrics_db import ClockFollower, Curve, CurveFollower, MetricsReader
+from tuiftune.run.metrics_db import EPOCHS, ClockFollower, Curve, CurveFollower, MetricsReader
 from tuiftune.run.smoothing import smooth
 from tuiftune.run.summary import RunSummary, summarize
 
@@ -46,8 +46,6 @@ SERIES = (
     Series("train/learning_rate", "learning rate"),
     Series("train/grad_norm", "gradient norm", jumps=True),
 )
-EPOCHS = "train/epoch"
-"""Read too, always whole: by it a run's steps are epochs."""
 Window = tuple[int, int]
 """The first and the last step of a part that is looked at."""
 

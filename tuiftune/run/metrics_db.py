@@ -413,6 +413,10 @@ def level_of(span: float, points: int) -> int:
     return next((level for level in range(LEVELS) if span / FANOUT**level <= points), LEVELS)
 
 
+EPOCHS = "train/epoch"
+"""The series that tells where in its epochs a step is: read whole, whatever part of a run is looked at."""
+
+
 class CurveFollower:
     """A series kept thinned in memory; each `update` reads only what is new."""
 

@@ -13,7 +13,7 @@ from tuiftune.errors import StoreError
 from tuiftune.run.alerts import Alert, Alerts, read_seen, seen_file
 from tuiftune.run.card import Card, Healed, card_of, healings
 from tuiftune.run.folder import Run, State, state_of
-from tuiftune.run.metrics_db import ClockFollower, Curve, CurveFollower, MetricRow, MetricsReader, SampleRow
+from tuiftune.run.metrics_db import EPOCHS, ClockFollower, Curve, CurveFollower, MetricRow, MetricsReader, SampleRow
 from tuiftune.run.notes import read_notes
 from tuiftune.run.progress import Pipeline
 from tuiftune.run.smoothing import smooth
@@ -26,8 +26,6 @@ from tuiftune.tui.gpu_history import GpuHistory
 from tuiftune.tui.log_tail import LogTail
 from tuiftune.tui.messages import PromptSamples, RunView
 
-EPOCHS = "train/epoch"
-"""Of the whole run, whatever part is looked at: other steps are found by it too."""
 SERIES = (
     "train/loss",
     "train/learning_rate",

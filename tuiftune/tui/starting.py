@@ -88,7 +88,7 @@ class Starter:
 
     def _resolve_anew(self, overrides: Sequence[str]) -> None:
         """What was typed is checked; meanwhile no key is meant for what lies below."""
-        self._app.push_screen(CheckingScreen(self._wanted.question))
+        self._app.push_screen(CheckingScreen(self._wanted.question), lambda _: self.give_up())
         self._resolve(overrides)
 
     def _resolve(self, overrides: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from time import localtime, strftime
 from typing import ClassVar
 
+from tuiftune.run.metrics_db import EPOCHS
 from tuiftune.text import one_line
 from tuiftune.tui.messages import RunView
 from tuiftune.tui.panes.rows import Row, Rows, fit
@@ -54,7 +55,7 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
     bits = view.last("eval/bits_per_byte")
     if bits is not None:
         yield "bits/byte", figure(bits)
-    epoch = view.last("train/epoch")
+    epoch = view.last(EPOCHS)
     if epoch is not None:
         epochs = known.get("epochs")
         whole = f"{epochs:.2f}".rstrip("0").rstrip(".") if isinstance(epochs, int | float) else ""

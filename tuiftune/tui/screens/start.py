@@ -118,8 +118,10 @@ class ValuesPane(Rows, can_focus=True):
 class CheckingScreen(Window[None]):
     """Stands where the question was while its answer is checked; takes the keys that are meant for it."""
 
+    BINDINGS = [Binding("escape", "dismiss", "Cancel")]
+
     def __init__(self, question: str) -> None:
-        super().__init__(question, Content("it is checked..."), [])
+        super().__init__(question, Content("it is checked..."), [("esc", "cancel")])
 
 
 class StartScreen(Window[Chosen]):

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from textual.binding import Binding
 
-from tuiftune.run.metrics_db import Curve
+from tuiftune.run.metrics_db import EPOCHS, Curve
 from tuiftune.tui.widgets.chart import LineChart, XAxis
 
 AXES = ("step", "epoch", "time")
@@ -152,7 +152,7 @@ def table_of(run: Timed, axis: str) -> Table:
     """How steps become epochs or seconds since the run's start; empty where the run does not tell."""
     if axis == "time":
         return run.clock
-    epochs = run.curves.get("train/epoch")
+    epochs = run.curves.get(EPOCHS)
     return (epochs.steps, epochs.means) if axis == "epoch" and epochs else ((), ())
 
 
